@@ -1,0 +1,132 @@
+"""MACs, parameters and file size as functions of the channels kept in each prunable group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from tfgraphprune.errors import UserError
+from tfgraphprune.graph.layer_graph import LayerGraph, layer_at
+from tfgraphprune.graph.tracer import TracedWeight
+
+BYTES_PER_FLOAT = 4
+
+
+class Cost(Protocol):
+    """Anything that prices channel counts; must not fall when a count rises."""
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """Cost of each row of counts `[..., groups]`; float64 `[...]`."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ProductCost:
+    """A sum over weights of `scale * size of one axis * size of another`.
+
+    Exact for MACs and parameters: a weight has at most two axes with channels, and the size of
+    each is a sum of the counts of the groups that lie on it.
+
+    Attributes:
+        scale: float64 `[weights]`.
+        axes: float64 `[2, weights, groups]`: positions along the axis for each channel kept.
+        fixed: float64 `[2, weights]`: positions that no plan cuts.
+    """
+
+    scale: np.ndarray
+    axes: np.ndarray
+    fixed: np.ndarray
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """Cost of each row of counts `[..., groups]`."""
+        return self.by_weight(counts).sum(-1)
+
+    def by_weight(self, counts: np.ndarray) -> np.ndarray:
+        """The cost of each weight; float64 `[..., weights]`."""
+        counts = np.asarray(counts, np.float64)
+        first, second = (counts @ a.T + f for a, f in zip(self.axes, self.fixed, strict=True))
+        return self.scale * first * second
+
+
+def macs_cost(graph: LayerGraph) -> ProductCost:
+    """Multiply-accumulates of convolutions and matrix products for one example.
+
+    The same count as half of TensorFlow's profiler FLOPs for these ops; biases, normalization
+    and activations are not counted.
+
+    Raises:
+        UserError: a spatial size is unknown.
+    """
+    unknown = [w.path for w in graph.weights if w.uses is None]
+    if unknown:
+        raise UserError(
+            f"MACs need a fixed input size, but the size at layer {'/'.join(unknown[0])!r} is "
+            "unknown: build the model with a full input shape."
+        )
+    return _product_cost(graph, lambda weight: float(weight.uses or 0))
+
+
+def params_cost(graph: LayerGraph) -> ProductCost:
+    """Parameters, moving statistics included, as `model.count_params()` counts them."""
+    return _product_cost(graph, lambda weight: 1.0)
+
+
+def file_bytes_cost(graph: LayerGraph, overhead: float) -> Cost:
+    """Upper estimate of the bytes of the float32 TFLite file.
+
+    A BatchNorm is counted with two vectors (folding leaves one or none).
+
+    Args:
+        graph: the layer graph.
+        overhead: bytes of the file that are not weights; as measured on the dense model.
+    """
+    cost = _product_cost(graph, lambda weight: BYTES_PER_FLOAT * _stored(graph, weight))
+    return lambda counts: cost(counts) + overhead
+
+
+def dense_counts(graph: LayerGraph) -> np.ndarray:
+    """The sizes of the prunable groups; int `[groups]`."""
+    return np.array([group.size for group in graph.prunable_groups], int)
+
+
+def layer_costs(graph: LayerGraph, cost: ProductCost) -> dict[str, float]:
+    """The dense cost of each layer, by its path."""
+    values = cost.by_weight(dense_counts(graph))
+    table: dict[str, float] = {}
+    for weight, value in zip(graph.weights, values, strict=True):
+        name = "/".join(weight.path)
+        table[name] = table.get(name, 0.0) + float(value)
+    return table
+
+
+def _product_cost(graph: LayerGraph, factor: Callable[[TracedWeight], float]) -> ProductCost:
+    weights = graph.weights
+    row = {(w.path, w.weight): i for i, w in enumerate(weights)}
+    groups = graph.prunable_groups
+    slots: list[list[int]] = [[] for _ in weights]
+    axes = np.zeros((2, len(weights), len(groups)))
+    for column, group in enumerate(groups):
+        for place in group.axes:
+            index = row[place.path, place.weight]
+            if place.axis not in slots[index]:
+                slots[index].append(place.axis)
+            slot = slots[index].index(place.axis)
+            axes[slot, index, column] = place.positions.shape[1]
+    sizes = dense_counts(graph)
+    fixed = np.ones((2, len(weights)))
+    scale = np.empty(len(weights))
+    for index, weight in enumerate(weights):
+        scale[index] = factor(weight) * np.prod(
+            [size for axis, size in enumerate(weight.shape) if axis not in slots[index]]
+        )
+        for slot, axis in enumerate(slots[index]):
+            fixed[slot, index] = weight.shape[axis] - axes[slot, index] @ sizes
+    return ProductCost(scale, axes, fixed)
+
+
+def _stored(graph: LayerGraph, weight: TracedWeight) -> float:
+    variable = layer_at(graph.model, weight.path).weights[weight.weight]
+    return 0.0 if variable.name.split("/")[-1].startswith("moving_") else 1.0

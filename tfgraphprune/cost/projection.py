@@ -1,0 +1,168 @@
+"""From scores to integer channel counts that meet every limit, with nothing left unspent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfgraphprune.cost.model_cost import Cost, dense_counts, file_bytes_cost, macs_cost, params_cost
+from tfgraphprune.errors import UserError
+from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.settings import Budget
+
+_SATURATION = 0.05
+"""How far the sigmoid is stretched, so that finite scores reach the smallest and largest width."""
+
+_FLOOR_SLACK = 1e-6
+"""Share of a step by which a width may miss a whole number and still count as it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Limit:
+    """One resolved entry of a budget: `cost(counts) <= value`."""
+
+    name: str
+    cost: Cost
+    value: float
+
+
+def resolve_limits(
+    budget: Budget, graph: LayerGraph, file_overhead: float | None = None
+) -> tuple[Limit, ...]:
+    """The budget as limits on cost functions of this graph.
+
+    Args:
+        budget: ratios are of the dense model's cost.
+        graph: the graph to be pruned.
+        file_overhead: bytes of the dense TFLite file beside its weights; needed for `file_bytes`.
+
+    Raises:
+        UserError: the graph has nothing to prune, or `file_overhead` is missing.
+    """
+    dense = dense_counts(graph)
+    if not len(dense):
+        raise UserError(
+            "no channel group of this model may be cut: print(LayerGraph.from_model(model)) "
+            "says why for each."
+        )
+    limits = []
+    for name, make in (("macs", macs_cost), ("params", params_cost)):
+        ratio, value = getattr(budget, f"{name}_ratio"), getattr(budget, name)
+        if ratio is None and value is None:
+            continue
+        cost = make(graph)
+        limits.append(Limit(name, cost, value if ratio is None else ratio * float(cost(dense))))
+    if budget.file_bytes is not None:
+        if file_overhead is None:
+            raise UserError("a budget in file_bytes needs the overhead of the dense TFLite file.")
+        cost = file_bytes_cost(graph, file_overhead)
+        limits.append(Limit("file_bytes", cost, budget.file_bytes))
+    return tuple(limits)
+
+
+class Projection:
+    """Maps one score a group to the channel counts that spend the budget.
+
+    The scores of all groups are shifted by one common number, found by bisection, until the
+    widths `size * sigmoid(score + shift)` meet the limits; widths are rounded down to whole
+    steps, and single steps are given back, largest remainder first, until none fits.
+
+    Args:
+        sizes: int `[groups]`, dense channel counts.
+        steps: int `[groups]`, channel multiples.
+        limits: what must hold.
+        min_keep: smallest share of channels that a group keeps.
+
+    Raises:
+        UserError: a limit is below the cost of the smallest network.
+    """
+
+    def __init__(
+        self,
+        sizes: np.ndarray,
+        steps: np.ndarray,
+        limits: tuple[Limit, ...],
+        min_keep: float = 0.1,
+    ):
+        self.sizes = np.asarray(sizes, int)
+        self.steps = np.asarray(steps, int)
+        self.limits = limits
+        lowest = np.ceil(min_keep * self.sizes / self.steps - _FLOOR_SLACK) * self.steps
+        self.lowest = np.clip(lowest, np.minimum(self.steps, self.sizes), self.sizes).astype(int)
+        for limit in limits:
+            least, most = float(limit.cost(self.lowest)), float(limit.cost(self.sizes))
+            if least > limit.value:
+                raise UserError(
+                    f"the budget asks for {limit.name} <= {limit.value:,.0f}, but this model can "
+                    f"only reach {least:,.0f} to {most:,.0f} with at least {min_keep:g} of each "
+                    "group kept: raise the budget or lower min_keep."
+                )
+
+    @classmethod
+    def of(cls, graph: LayerGraph, limits: tuple[Limit, ...], min_keep: float = 0.1) -> Projection:
+        """The projection for the prunable groups of a graph."""
+        steps = np.array([group.step for group in graph.prunable_groups])
+        return cls(dense_counts(graph), steps, limits, min_keep)
+
+    def fits(self, counts: np.ndarray) -> np.ndarray:
+        """Whether all limits hold; bool for each row of counts `[..., groups]`."""
+        held = [limit.cost(counts) <= limit.value for limit in self.limits]
+        return np.all(held, axis=0)
+
+    def project(self, scores: np.ndarray) -> tuple[np.ndarray, float]:
+        """Counts that meet the limits, and the shift that was found.
+
+        Args:
+            scores: float `[groups]`; equal scores give equal keep ratios.
+
+        Returns:
+            counts: int `[groups]`; no limit is exceeded, and no further step of any group fits.
+            shift: float, the common shift.
+        """
+        scores = np.asarray(scores, np.float64)
+        low, high = -60.0, 60.0
+        if self.fits(self._widths(scores + high)):
+            low = high
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (
+                (middle, high) if self.fits(self._widths(scores + middle)) else (low, middle)
+            )
+        widths = self._widths(scores + low)
+        counts = self._whole_steps(widths, _FLOOR_SLACK)
+        if not self.fits(counts):
+            counts = self._whole_steps(widths, 0.0)
+        return self._fill(counts, widths), low
+
+    def scores_of(self, counts: np.ndarray, shift: float, scores: np.ndarray) -> np.ndarray:
+        """The scores that stand for `counts`: their widths at this shift are the counts.
+
+        Where a count is the smallest or the whole size, many scores stand for it; the given one
+        is kept if it is among them.
+        """
+        share = (np.asarray(counts, np.float64) / self.sizes + _SATURATION) / (1 + 2 * _SATURATION)
+        exact = np.log(share) - np.log1p(-share) - shift
+        full, least = counts >= self.sizes, counts <= self.lowest
+        exact = np.where(full, np.maximum(exact, scores), exact)
+        return np.where(least, np.minimum(exact, scores), exact)
+
+    def _widths(self, scores: np.ndarray) -> np.ndarray:
+        share = (1 + 2 * _SATURATION) / (1 + np.exp(-np.clip(scores, -60, 60))) - _SATURATION
+        return np.clip(share * self.sizes, self.lowest, self.sizes)
+
+    def _whole_steps(self, widths: np.ndarray, slack: float) -> np.ndarray:
+        counts = np.maximum(np.floor(widths / self.steps + slack) * self.steps, self.lowest)
+        return np.where(widths >= self.sizes - slack, self.sizes, counts).astype(int)
+
+    def _fill(self, counts: np.ndarray, widths: np.ndarray) -> np.ndarray:
+        """Give back single steps, the most deserving first, until none fits."""
+        while True:
+            after = np.minimum(counts // self.steps * self.steps + self.steps, self.sizes)
+            trials = np.where(np.eye(len(counts), dtype=bool), after, counts)
+            possible = (after > counts) & self.fits(trials)
+            if not possible.any():
+                return counts
+            due = np.where(possible, (widths - counts) / self.steps, -np.inf)
+            best = int(np.argmax(due))
+            counts[best] = after[best]

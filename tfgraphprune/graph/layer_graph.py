@@ -1,0 +1,274 @@
+"""The layer graph of a Keras model: its layer calls, tensors and channel groups."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfgraphprune.errors import UserError
+from tfgraphprune.graph.groups import ChannelGroup, Grouping, group_channels
+from tfgraphprune.graph.labels import Kept, Labels, per_channel
+from tfgraphprune.graph.reader import Call, check_readable, interpret
+from tfgraphprune.graph.rules import rule_for
+from tfgraphprune.graph.tracer import CallTracer, Trace, TracedWeight, WeightAxis
+
+
+@dataclass(frozen=True)
+class LayerNode:
+    """One layer call.
+
+    Attributes:
+        name: unique name of the call.
+        type: the layer's class, or the op's symbol.
+        path: names that lead from the model to the layer.
+        inputs: names of the calls whose outputs it reads; an input layer's name for an input.
+        shape: shape of its first output, without the batch.
+        groups: names of the channel groups that its outputs carry.
+    """
+
+    name: str
+    type: str
+    path: tuple[str, ...]
+    inputs: tuple[str, ...]
+    shape: tuple[int | None, ...]
+    groups: tuple[str, ...]
+
+
+class LayerGraph:
+    """A Keras model read as a graph: one node a layer call, with its channel groups.
+
+    Follows the idea of dependency graphs (Fang et al., "DepGraph: Towards Any Structural
+    Pruning", CVPR 2023); here the coupling is found by running the model on channel ids.
+
+    Attributes:
+        model: the model that was read; the graph never changes it.
+        nodes: the layer calls in topological order.
+        channel_groups: the groups, prunable and frozen, in the order in which they are made.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        trace: Trace,
+        calls: Sequence[Call],
+        grouping: Grouping,
+        frozen: dict[str, str],
+    ):
+        self.model = model
+        self._trace = trace
+        self._grouping = grouping
+        self.channel_groups = tuple(_freeze(g, frozen) for g in grouping.groups)
+        self.nodes = tuple(self._node(call) for call in calls)
+
+    @classmethod
+    def from_model(
+        cls, model: Any, freeze: Sequence[str] = (), channel_multiple: int = 1
+    ) -> LayerGraph:
+        """Read a functional or Sequential tf_keras model.
+
+        Args:
+            model: the model; nested functional models are entered.
+            freeze: names of layers, or shell patterns such as `stem*`, whose output channels
+                must stay.
+            channel_multiple: every group keeps a multiple of this many channels, or all.
+
+        Raises:
+            UserError: the model has no layer graph, a pattern matches no layer, or
+                `channel_multiple` is below 1.
+        """
+        check_readable(model)
+        if channel_multiple < 1:
+            raise UserError(f"channel_multiple must be at least 1, not {channel_multiple}.")
+        trace, calls = _trace(model)
+        grouping = group_channels(trace, channel_multiple)
+        return cls(model, trace, calls, grouping, _frozen_by_user(grouping, calls, freeze))
+
+    @property
+    def prunable_groups(self) -> tuple[ChannelGroup, ...]:
+        """The groups that may be cut; a policy's actions are in this order."""
+        return tuple(group for group in self.channel_groups if group.prunable)
+
+    @property
+    def weights(self) -> tuple[TracedWeight, ...]:
+        """All weights with their dense shapes and multiplications for one example."""
+        return tuple(self._trace.weights.values())
+
+    def group(self, name: str) -> ChannelGroup:
+        """The group with this name.
+
+        Raises:
+            UserError: there is none.
+        """
+        for group in self.channel_groups:
+            if group.name == name:
+                return group
+        known = ", ".join(g.name for g in self.channel_groups)
+        raise UserError(f"there is no channel group {name!r}: this model has {known}.")
+
+    def kept(self, plan: dict[str, Sequence[int]]) -> Kept:
+        """Which classes stay, given the kept channel indices of some groups (all of the others)."""
+        mask = np.ones(len(self._trace.union), bool)
+        for number, group in enumerate(self.channel_groups):
+            if group.name in plan:
+                stays = np.zeros(group.size, bool)
+                stays[list(plan[group.name])] = True
+                mine = self._grouping.group_of == number
+                mask[mine] = stays[self._grouping.index_of[mine]]
+        return Kept(self._trace.union, mask)
+
+    def labels(self, call: str) -> tuple[list[Labels], list[Labels]]:
+        """Labels of the inputs and of the outputs of a layer call."""
+        return self._trace.inputs[call], self._trace.outputs[call]
+
+    def inputs_of(self, call: str) -> list[Labels]:
+        """Labels of the tensors that a layer or a nested model is called on."""
+        return self._trace.inputs[call]
+
+    def weight_axes(self) -> tuple[WeightAxis, ...]:
+        """Every weight axis that carries channels."""
+        return tuple(axis for axis in self._trace.axes.values() if axis.path)
+
+    def path_of(self, layer: Any) -> tuple[str, ...]:
+        """Names that lead from the model to a layer object (its first place, if it has several)."""
+        return self._trace.paths[id(layer)]
+
+    def input_labels(self) -> list[Labels]:
+        """Labels of the model's inputs."""
+        return self._trace.outputs[""]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the layers' configurations, shapes and connections, not of the weights."""
+        layers = {node.path: _config(self.model, node.path) for node in self.nodes}
+        rows = [(n.name, n.type, n.inputs, n.shape, layers[n.path]) for n in self.nodes]
+        inputs = [list(labels.shape) for labels in self.input_labels()]
+        text = json.dumps([inputs, rows], default=str, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nodes and groups as plain values, for records and figures."""
+        nodes = [
+            {
+                "name": n.name,
+                "type": n.type,
+                "inputs": list(n.inputs),
+                "shape": list(n.shape),
+                "groups": list(n.groups),
+            }
+            for n in self.nodes
+        ]
+        groups = [
+            {
+                "name": g.name,
+                "size": g.size,
+                "prunable": g.prunable,
+                "reason": g.reason,
+                "layers": list(g.layers),
+                "step": g.step,
+            }
+            for g in self.channel_groups
+        ]
+        return {"fingerprint": self.fingerprint, "nodes": nodes, "groups": groups}
+
+    def _node(self, call: Call) -> LayerNode:
+        inputs, outputs = self.labels(call.key)
+        numbers: list[int] = []
+        for labels in outputs:
+            numbers += np.unique(self._grouping.group_of[labels.ids]).tolist()
+        groups = tuple(self.channel_groups[n].name for n in dict.fromkeys(numbers) if n >= 0)
+        sources = tuple(dict.fromkeys(labels.source for labels in inputs))
+        kind = getattr(call.layer, "symbol", None) or type(call.layer).__name__
+        return LayerNode(call.key, kind, call.path, sources, outputs[0].shape, groups)
+
+    def __str__(self) -> str:
+        free = self.prunable_groups
+        lines = [
+            f"{len(self.nodes)} layer calls, {len(self.channel_groups)} channel groups "
+            f"({len(free)} prunable, {sum(g.size for g in free)} channels)"
+        ]
+        return "\n".join([*lines, *(f"  {group}" for group in self.channel_groups)])
+
+
+def _trace(model: Any) -> tuple[Trace, list[Call]]:
+    trace, found = Trace(), list[Call]()
+
+    def visit(call: Call, args: tuple, kwargs: dict) -> Any:
+        inputs = [leaf for leaf in tf.nest.flatten((args, kwargs)) if isinstance(leaf, Labels)]
+        trace.inputs[call.key] = inputs
+        if call.is_model:
+            return interpret(call.layer, inputs, visit, call)
+        tracer = CallTracer(trace, call)
+        outputs = rule_for(call.layer).trace(tracer, inputs)
+        tracer.other_weights()
+        outputs = [labels.made_by(call.key) for labels in outputs]
+        trace.outputs[call.key] = outputs
+        found.append(call)
+        return outputs
+
+    starts = [_input(trace, tensor) for tensor in model.inputs]
+    trace.outputs[""] = starts
+    for labels in interpret(model, starts, visit):
+        trace.frozen.append((np.unique(labels.ids), "output of the model"))
+    return trace, found
+
+
+def _input(trace: Trace, tensor: Any) -> Labels:
+    shape = tuple(tensor.shape[1:])
+    ids = trace.union.new(shape[-1] if shape and shape[-1] else 1)
+    trace.frozen.append((ids, "input of the model"))
+    source = tensor._keras_history.layer.name
+    return per_channel(ids, shape, source) if shape else Labels(ids.reshape(()), (), source)
+
+
+def _frozen_by_user(
+    grouping: Grouping, calls: Sequence[Call], patterns: Sequence[str]
+) -> dict[str, str]:
+    """Reasons of the groups whose producers match a pattern."""
+    if isinstance(patterns, str):
+        raise UserError(f"freeze must be a list of layer names or patterns: write [{patterns!r}].")
+    reasons = {}
+    names = {"/".join(call.path) for call in calls} | {call.layer.name for call in calls}
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise UserError(
+                f"freeze names {pattern!r}, but no layer matches it: layers of this model are "
+                f"{', '.join(sorted(names)[:8])} ..."
+            )
+        for group in grouping.groups:
+            if any(
+                fnmatchcase(name, pattern) or fnmatchcase(name.split("/")[-1], pattern)
+                for name in group.producers
+            ):
+                reasons.setdefault(group.name, f"frozen by the user ({pattern})")
+    return reasons
+
+
+def _freeze(group: ChannelGroup, reasons: dict[str, str]) -> ChannelGroup:
+    if not group.prunable or group.name not in reasons:
+        return group
+    return ChannelGroup(group.name, group.size, False, reasons[group.name], group.step, group.axes)
+
+
+def _config(model: Any, path: tuple[str, ...]) -> Any:
+    layer = layer_at(model, path)
+    try:
+        config = dict(layer.get_config())
+    except NotImplementedError:
+        return type(layer).__name__
+    config.pop("trainable", None)
+    return config
+
+
+def layer_at(model: Any, path: Sequence[str]) -> Any:
+    """The layer that `path` leads to, through nested models."""
+    for name in path:
+        model = model.get_layer(name)
+    return model
