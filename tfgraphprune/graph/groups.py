@@ -106,7 +106,8 @@ def group_channels(trace: Trace, step: int = 1) -> Grouping:
     signature = _signatures(axes, roots, reason_of)
     used = np.zeros(len(roots), bool)
     for axis in axes:
-        used[roots[axis.ids]] = True
+        if axis.role != "slice":
+            used[roots[axis.ids]] = True
     classes = np.flatnonzero(used)
     _, first, inverse = np.unique(signature[classes], return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))

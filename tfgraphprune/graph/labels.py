@@ -6,6 +6,7 @@ position of a tensor; `IdUnion` is the union-find over them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -138,6 +139,10 @@ class Kept:
     def positions(self, ids: np.ndarray) -> np.ndarray:
         """The kept positions of a line of ids, ascending."""
         return np.flatnonzero(self.of(ids))
+
+    def all_of(self, tensors: Iterable[Labels]) -> bool:
+        """Whether no channel of these tensors is cut."""
+        return all(self.of(labels.ids).all() for labels in tensors)
 
     def count(self, ids: np.ndarray) -> int:
         """How many of these ids are kept."""

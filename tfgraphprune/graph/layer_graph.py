@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -15,10 +15,10 @@ import tensorflow as tf
 
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.groups import ChannelGroup, Grouping, group_channels
-from tfgraphprune.graph.labels import Kept, Labels, per_channel
-from tfgraphprune.graph.reader import Call, check_readable, interpret
-from tfgraphprune.graph.rules import rule_for
-from tfgraphprune.graph.tracer import CallTracer, Trace, TracedWeight, WeightAxis
+from tfgraphprune.graph.labels import Kept, Labels
+from tfgraphprune.graph.reader import Call, check_readable, is_tensor
+from tfgraphprune.graph.tracer import Trace, TracedWeight, WeightAxis
+from tfgraphprune.graph.tracing import trace_model
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class LayerGraph:
     ):
         self.model = model
         self._trace = trace
+        self._calls = tuple(calls)
         self._grouping = grouping
         self.channel_groups = tuple(_freeze(g, frozen) for g in grouping.groups)
         self.nodes = tuple(self._node(call) for call in calls)
@@ -87,9 +88,9 @@ class LayerGraph:
         check_readable(model)
         if channel_multiple < 1:
             raise UserError(f"channel_multiple must be at least 1, not {channel_multiple}.")
-        trace, calls = _trace(model)
+        trace, calls = trace_model(model)
         grouping = group_channels(trace, channel_multiple)
-        return cls(model, trace, calls, grouping, _frozen_by_user(grouping, calls, freeze))
+        return cls(model, trace, calls, grouping, _frozen_by_user(trace, grouping, calls, freeze))
 
     @property
     def prunable_groups(self) -> tuple[ChannelGroup, ...]:
@@ -113,7 +114,7 @@ class LayerGraph:
         known = ", ".join(g.name for g in self.channel_groups)
         raise UserError(f"there is no channel group {name!r}: this model has {known}.")
 
-    def kept(self, plan: dict[str, Sequence[int]]) -> Kept:
+    def kept(self, plan: Mapping[str, Sequence[int]]) -> Kept:
         """Which classes stay, given the kept channel indices of some groups (all of the others)."""
         mask = np.ones(len(self._trace.union), bool)
         for number, group in enumerate(self.channel_groups):
@@ -147,10 +148,12 @@ class LayerGraph:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the layers' configurations, shapes and connections, not of the weights."""
-        layers = {node.path: _config(self.model, node.path) for node in self.nodes}
-        rows = [(n.name, n.type, n.inputs, n.shape, layers[n.path]) for n in self.nodes]
+        rows = [
+            (n.name, n.type, n.inputs, n.shape, _config(call.layer), call.args, call.kwargs)
+            for n, call in zip(self.nodes, self._calls, strict=True)
+        ]
         inputs = [list(labels.shape) for labels in self.input_labels()]
-        text = json.dumps([inputs, rows], default=str, sort_keys=True)
+        text = json.dumps([inputs, rows], default=_plain, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
@@ -197,58 +200,33 @@ class LayerGraph:
         return "\n".join([*lines, *(f"  {group}" for group in self.channel_groups)])
 
 
-def _trace(model: Any) -> tuple[Trace, list[Call]]:
-    trace, found = Trace(), list[Call]()
-
-    def visit(call: Call, args: tuple, kwargs: dict) -> Any:
-        inputs = [leaf for leaf in tf.nest.flatten((args, kwargs)) if isinstance(leaf, Labels)]
-        trace.inputs[call.key] = inputs
-        if call.is_model:
-            return interpret(call.layer, inputs, visit, call)
-        tracer = CallTracer(trace, call)
-        outputs = rule_for(call.layer).trace(tracer, inputs)
-        tracer.other_weights()
-        outputs = [labels.made_by(call.key) for labels in outputs]
-        trace.outputs[call.key] = outputs
-        found.append(call)
-        return outputs
-
-    starts = [_input(trace, tensor) for tensor in model.inputs]
-    trace.outputs[""] = starts
-    for labels in interpret(model, starts, visit):
-        trace.frozen.append((np.unique(labels.ids), "output of the model"))
-    return trace, found
-
-
-def _input(trace: Trace, tensor: Any) -> Labels:
-    shape = tuple(tensor.shape[1:])
-    ids = trace.union.new(shape[-1] if shape and shape[-1] else 1)
-    trace.frozen.append((ids, "input of the model"))
-    source = tensor._keras_history.layer.name
-    return per_channel(ids, shape, source) if shape else Labels(ids.reshape(()), (), source)
-
-
 def _frozen_by_user(
-    grouping: Grouping, calls: Sequence[Call], patterns: Sequence[str]
+    trace: Trace, grouping: Grouping, calls: Sequence[Call], patterns: Sequence[str]
 ) -> dict[str, str]:
-    """Reasons of the groups whose producers match a pattern."""
+    """Reasons of the groups that the outputs of matching layers carry."""
     if isinstance(patterns, str):
         raise UserError(f"freeze must be a list of layer names or patterns: write [{patterns!r}].")
-    reasons = {}
-    names = {"/".join(call.path) for call in calls} | {call.layer.name for call in calls}
+    reasons: dict[str, str] = {}
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
+        matching = [call for call in calls if any(fnmatchcase(n, pattern) for n in _names(call))]
+        if not matching:
+            known = sorted({name for call in calls for name in _names(call)})
             raise UserError(
                 f"freeze names {pattern!r}, but no layer matches it: layers of this model are "
-                f"{', '.join(sorted(names)[:8])} ..."
+                f"{', '.join(known[:8])} ..."
             )
-        for group in grouping.groups:
-            if any(
-                fnmatchcase(name, pattern) or fnmatchcase(name.split("/")[-1], pattern)
-                for name in group.producers
-            ):
-                reasons.setdefault(group.name, f"frozen by the user ({pattern})")
+        for call in matching:
+            for labels in trace.outputs[call.key]:
+                for number in np.unique(grouping.group_of[labels.ids]).tolist():
+                    if number >= 0:
+                        name = grouping.groups[number].name
+                        reasons.setdefault(name, f"frozen by the user ({pattern})")
     return reasons
+
+
+def _names(call: Call) -> set[str]:
+    """What a user may call a layer: its own name, or with those of models around it, or theirs."""
+    return {call.path[-1], *("/".join(call.path[: n + 1]) for n in range(len(call.path)))}
 
 
 def _freeze(group: ChannelGroup, reasons: dict[str, str]) -> ChannelGroup:
@@ -257,14 +235,26 @@ def _freeze(group: ChannelGroup, reasons: dict[str, str]) -> ChannelGroup:
     return ChannelGroup(group.name, group.size, False, reasons[group.name], group.step, group.axes)
 
 
-def _config(model: Any, path: tuple[str, ...]) -> Any:
-    layer = layer_at(model, path)
+def _config(layer: Any) -> Any:
     try:
         config = dict(layer.get_config())
     except NotImplementedError:
         return type(layer).__name__
     config.pop("trainable", None)
     return config
+
+
+def _plain(value: Any) -> Any:
+    """A value for JSON that is the same in every session."""
+    if is_tensor(value):
+        return "tensor"
+    if isinstance(value, dict):  # Keras' tracked dictionaries are not known to json
+        return dict(value)
+    if isinstance(value, np.ndarray | np.generic | tf.Tensor | tf.Variable):
+        return np.asarray(value).tolist()
+    if isinstance(value, tf.DType):
+        return value.name
+    return type(value).__name__
 
 
 def layer_at(model: Any, path: Sequence[str]) -> Any:

@@ -43,7 +43,12 @@ class Call:
     @property
     def is_model(self) -> bool:
         """Whether the layer is itself a functional model, to be read in turn."""
-        return isinstance(self.layer, Functional)
+        return has_layer_graph(self.layer)
+
+    def model_inputs(self, args: tuple, kwargs: dict) -> list:
+        """Of the arguments of a nested model's call, a value for each of the model's inputs."""
+        given = args[0] if args else kwargs["inputs"]
+        return self.layer._flatten_to_reference_inputs(given)
 
     def substitute(self, values: dict[int, Any]) -> tuple[tuple, dict]:
         """The arguments with each symbolic tensor `t` replaced by `values[id(t)]`."""
@@ -55,6 +60,12 @@ class Call:
 def is_tensor(leaf: Any) -> bool:
     """Whether `leaf` is one of Keras' symbolic tensors."""
     return isinstance(leaf, KerasTensor)
+
+
+def has_layer_graph(layer: Any) -> bool:
+    """Whether a layer is a model that computes what its layer graph says."""
+    own_call = type(layer).call if isinstance(layer, keras.Model) else None
+    return own_call in (Functional.call, keras.Sequential.call) and bool(layer.inputs)
 
 
 def check_readable(model: Any) -> None:
@@ -73,10 +84,10 @@ def check_readable(model: Any) -> None:
             f"the Sequential model {model.name!r} has no input shape yet: "
             "call model.build(input_shape) or start it with an Input."
         )
-    if not isinstance(model, Functional) or not model.inputs:
+    if not has_layer_graph(model):
         raise UserError(
-            f"the model {model.name!r} is a subclassed keras.Model, which has no layer graph: "
-            "express it with the functional API."
+            f"the model {model.name!r} is a subclassed keras.Model, or overrides its call method, so "
+            "that it has no layer graph: express it with the functional API."
         )
 
 
@@ -132,6 +143,15 @@ def interpret(
     return [values[id(t)] for t in model.outputs]
 
 
+def conformed(model: Functional, x: Any) -> list:
+    """Tensors as users hand them over, in the order, rank and dtype of `model.inputs`."""
+    tensors = model._flatten_to_reference_inputs(x)
+    return [
+        model._conform_to_reference_input(tensor, reference)
+        for tensor, reference in zip(tensors, model.inputs, strict=True)
+    ]
+
+
 def execute(
     model: Functional,
     inputs: list,
@@ -142,12 +162,12 @@ def execute(
 
     def enter(call: Call, args: tuple, kwargs: dict) -> Any:
         if call.is_model:
-            return execute(call.layer, tf.nest.flatten((args, kwargs)), visit, call)
+            return execute(call.layer, call.model_inputs(args, kwargs), visit, call)
         return visit(call, args, kwargs)
 
     return interpret(model, inputs, enter, within)
 
 
 def output_shapes(call: Call) -> list[tuple[int | None, ...]]:
-    """The shape of each output, without the batch."""
-    return [tuple(t.shape[1:]) for t in call.outputs]
+    """The shape of each output, without the batch; of unknown rank, as of rank 2."""
+    return [(None,) if t.shape.rank is None else tuple(t.shape[1:]) for t in call.outputs]

@@ -98,10 +98,10 @@ class CallTracer:
         varying = labels.varying(self.union)
         if varying and last not in varying:
             self.freeze(labels, "reads another axis than the one that the channels lie on")
-        size = labels.shape[last]
         slots = labels.ids.reshape(-1, labels.ids.shape[-1])
         self.unite(slots, slots[:1])
-        return np.broadcast_to(self.union.find(slots[0]), (size,)).copy()
+        ids, size = self.union.find(slots[0]), labels.shape[last]
+        return ids if size is None else np.broadcast_to(ids, (size,)).copy()
 
     def rectangular(self, labels: Labels) -> Labels:
         """Couple ids until at most one axis varies, so that what a plan keeps is a block.
@@ -139,6 +139,13 @@ class CallTracer:
             )
             self.unite(first.ids, ids)
 
+    def has_setting(self, name: str) -> bool:
+        """Whether the layer's configuration, which a subclass may define, holds an entry."""
+        try:
+            return name in self.call.layer.get_config()
+        except NotImplementedError:
+            return False
+
     def mark(self, labels: Labels) -> None:
         """Keep at least one channel of this tensor: its classes become groups of their own."""
         key = (self.call.key, "slice", len(self._trace.axes))
@@ -166,7 +173,11 @@ class CallTracer:
         return [self.fresh(shape, reason) for shape in output_shapes(self.call)]
 
     def run(
-        self, function: Callable[..., Any], inputs: list[Labels], shapes: list[Shape]
+        self,
+        function: Callable[..., Any],
+        inputs: list[Labels],
+        shapes: list[Shape],
+        batch: int = 1,
     ) -> list[Labels] | None:
         """Run a shape op itself on arrays of ids, to see where each channel goes.
 
@@ -174,6 +185,7 @@ class CallTracer:
             function: takes a tensor for each input, batch first, and returns tensors.
             inputs: labels of the inputs.
             shapes: the expected output shapes, without the batch.
+            batch: examples to run it on.
 
         Returns:
             Labels of the outputs; positions that the op fills with zeros get ids of their own,
@@ -183,9 +195,15 @@ class CallTracer:
         if any(None in labels.shape for labels in inputs) or any(None in s for s in shapes):
             return None
         # Id 0 is shifted away so that a zero in the result can only be padding.
-        arrays = [tf.constant((self.union.find(labels.full()) + 1)[None]) for labels in inputs]
-        results = [np.asarray(r) for r in tf.nest.flatten(function(*arrays))]
-        if [r.shape for r in results] != [(1, *shape) for shape in shapes]:
+        arrays = [self.union.find(labels.full()) + 1 for labels in inputs]
+        tensors = [tf.constant(np.broadcast_to(a, (batch, *a.shape))) for a in arrays]
+        try:
+            results = [np.asarray(r) for r in tf.nest.flatten(function(*tensors))]
+        except (tf.errors.InvalidArgumentError, ValueError):  # sizes that hang on the batch
+            return None
+        if [r.shape for r in results] != [(batch, *shape) for shape in shapes]:
+            return None
+        if any((r != r[:1]).any() for r in results):
             return None
         return [self._labels(r[0] - 1, s) for r, s in zip(results, shapes, strict=True)]
 

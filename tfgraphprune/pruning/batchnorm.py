@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfgraphprune.batches import Data, as_dataset, check
 from tfgraphprune.graph.layer_graph import layer_at
-from tfgraphprune.graph.reader import Call, check_readable, execute
+from tfgraphprune.graph.reader import Call, check_readable, conformed, execute
 
 _KINDS = ("BatchNormalization", "SyncBatchNormalization")
 
@@ -79,8 +79,11 @@ class BatchNormEstimator:
         def visit(call: Call, args: tuple, kwargs: dict) -> Any:
             layer = call.layer
             if type(layer).__name__ not in _KINDS:
+                if layer._expects_training_arg:  # some layers are random unless told otherwise
+                    kwargs = {**kwargs, "training": False}
                 return layer(*args, **kwargs)
-            (value,) = args
+            dtype = args[0].dtype
+            value = tf.cast(args[0], tf.float32)
             axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
             over = [
                 a for a in range(value.shape.rank) if a not in [i % value.shape.rank for i in axes]
@@ -91,7 +94,10 @@ class BatchNormEstimator:
             shape = mean.shape
             beta = None if layer.beta is None else tf.reshape(layer.beta, shape)
             gamma = None if layer.gamma is None else tf.reshape(layer.gamma, shape)
-            return tf.nn.batch_normalization(value, mean, variance, beta, gamma, layer.epsilon)
+            normalised = tf.nn.batch_normalization(
+                value, mean, variance, beta, gamma, layer.epsilon
+            )
+            return tf.cast(normalised, dtype)
 
-        execute(self._model, tf.nest.flatten(x), visit)
+        execute(self._model, conformed(self._model, x), visit)
         return statistics

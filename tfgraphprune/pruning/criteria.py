@@ -17,6 +17,7 @@ from tfgraphprune.batches import Data, as_dataset, check
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.groups import ChannelGroup, GroupAxis
 from tfgraphprune.graph.layer_graph import LayerGraph, layer_at
+from tfgraphprune.outputs import gives_probabilities
 
 Importance: TypeAlias = Mapping[str, np.ndarray]
 Criterion: TypeAlias = Callable[[LayerGraph], Importance]
@@ -94,7 +95,9 @@ class Taylor:
         model = graph.model
         variables = list(model.trainable_variables)
         index = {id(v): i for i, v in enumerate(variables)}
-        logits = self.from_logits if self.from_logits is not None else not _ends_in_softmax(model)
+        logits = (
+            self.from_logits if self.from_logits is not None else not gives_probabilities(model)
+        )
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
 
         @tf.function
@@ -165,8 +168,3 @@ def _over_producers(
 
 def _variable(graph: LayerGraph, axis: GroupAxis) -> Any:
     return layer_at(graph.model, axis.path).weights[axis.weight]
-
-
-def _ends_in_softmax(model: Any) -> bool:
-    activation = getattr(model.layers[-1], "activation", None)
-    return getattr(activation, "__name__", "") in ("softmax", "sigmoid")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tf_keras as keras
 
+from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph, layer_at
 from tfgraphprune.pruning.plan import PruningPlan
 
@@ -39,8 +40,23 @@ def masked(model: Any, plan: PruningPlan) -> Any:
 
 
 def copy_model(model: Any) -> Any:
-    """A copy with weights of its own."""
-    copy = keras.models.clone_model(model)
+    """A copy with weights of its own.
+
+    Raises:
+        UserError: Keras can't copy a layer, or how layers are shared.
+    """
+    try:
+        copy = keras.models.clone_model(model)
+    except (NotImplementedError, TypeError) as error:
+        raise UserError(
+            f"the model {model.name!r} can't be copied: the get_config method of each custom layer "
+            "must return the arguments of its __init__."
+        ) from error
+    if len(copy.weights) != len(model.weights):
+        raise UserError(
+            f"the model {model.name!r} can't be copied: it shares a layer between a nested model "
+            "and what is around it, which Keras does not keep; call the nested model instead."
+        )
     copy.set_weights(model.get_weights())
     return copy
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from tfgraphprune.graph.labels import Kept, Labels
+from tfgraphprune.errors import UserError
+from tfgraphprune.graph.labels import Kept, Labels, Shape
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.graph.reader import Call, interpret, is_tensor
 from tfgraphprune.graph.rules import rule_for
@@ -24,17 +28,17 @@ def prune(model: Any, plan: PruningPlan) -> Any:
 
     Returns:
         A functional tf_keras model with the same layer names, nested models and outputs, whose
-        weights are copies. A compiled model comes back compiled alike.
+        weights are copies. A compiled model comes back compiled alike, with a fresh optimizer,
+        if its loss and metrics can be made anew from their configuration.
 
     Raises:
-        UserError: the plan was made for another model.
+        UserError: the plan was made for another model, or a layer has no configuration.
     """
     graph = LayerGraph.from_model(model)
     plan.check(graph)
     kept = graph.kept(plan.kept)
     small = _Surgeon(graph, kept).rebuild(model, graph.input_labels(), None)
-    if model.get_compile_config() is not None:
-        small.compile_from_config(model.get_compile_config())
+    _compile_alike(small, model)
     return small
 
 
@@ -54,7 +58,10 @@ class _Surgeon:
         """The smaller twin of a model, given the labels of its inputs."""
         starts = [
             keras.Input(
-                self._kept.shape(labels), name=tensor._keras_history.layer.name, dtype=tensor.dtype
+                _cut_shape(tensor.shape[1:], labels.shape, self._kept.shape(labels)),
+                batch_size=tensor.shape[0],
+                name=tensor._keras_history.layer.name,
+                dtype=tensor.dtype,
             )
             for tensor, labels in zip(model.inputs, inputs, strict=True)
         ]
@@ -70,15 +77,17 @@ class _Surgeon:
         rule = rule_for(call.layer)
         inputs, outputs = self._graph.labels(call.key)
         tensors = dict(zip(map(id, call.inputs), _tensors((args, kwargs)), strict=True))
-        args, kwargs = rule.arguments(call, inputs, outputs, self._kept)
-        args, kwargs = tf.nest.map_structure(
-            lambda leaf: tensors.get(id(leaf), leaf), (args, kwargs)
-        )
+        whole = self._kept.all_of([*inputs, *outputs])
+        if not whole:
+            args, kwargs = rule.arguments(call, inputs, outputs, self._kept)
+            args, kwargs = tf.nest.map_structure(
+                lambda leaf: tensors.get(id(leaf), leaf), (args, kwargs)
+            )
         layer = self._rebuilt.get(id(call.layer))
         if layer is not None:
             return layer(*args, **kwargs)
-        config = {**call.layer.get_config(), **rule.config(call, outputs, self._kept)}
-        layer = self._rebuilt[id(call.layer)] = type(call.layer).from_config(config)
+        changed = {} if whole else rule.config(call, outputs, self._kept)
+        layer = self._rebuilt[id(call.layer)] = _remade(call, whole, changed)
         result = layer(*args, **kwargs)
         self._copy_weights(call, layer)
         return result
@@ -93,6 +102,21 @@ class _Surgeon:
         layer.set_weights(values)
 
 
+def _cut_shape(own: Sequence, dense: Shape, cut: Shape) -> Shape:
+    """An input's shape; sizes that are not cut stay as they are, unknown ones too."""
+    return tuple(o if d == c else c for o, d, c in zip(own, dense, cut, strict=True))
+
+
+def _compile_alike(small: Any, model: Any) -> None:
+    """Compile as another model is, where that can be told from its configuration."""
+    with warnings.catch_warnings(action="ignore"):  # of losses that can't be saved
+        config = model.get_compile_config()
+    if config is not None:
+        # A loss that is a bare function can't be looked up again: the user compiles.
+        with contextlib.suppress(ValueError, TypeError):
+            small.compile_from_config(config)
+
+
 def _assemble(model: Any, inputs: list, outputs: list) -> Any:
     """A functional model with the input and output structure, and the name, of another."""
     return keras.Model(
@@ -100,6 +124,34 @@ def _assemble(model: Any, inputs: list, outputs: list) -> Any:
         tf.nest.pack_sequence_as(model._nested_outputs, outputs),
         name=model.name,
     )
+
+
+def _remade(call: Call, whole: bool, changed: dict) -> Any:
+    """The call's layer made anew from its configuration, with some entries changed."""
+    try:
+        config = call.layer.get_config()
+        if not whole:
+            config = {**_without_array_initializers(config), **changed}
+        return type(call.layer).from_config(config)
+    except (NotImplementedError, TypeError) as error:
+        raise UserError(
+            f"the layer {call.key!r} can't be made anew: the get_config method of "
+            f"{type(call.layer).__name__} must return the arguments of its __init__."
+        ) from error
+
+
+def _without_array_initializers(config: dict) -> dict:
+    """Initial values of the dense size would not fit; the weights are copied anyway."""
+    return {
+        name: "zeros" if name.endswith("_initializer") and _holds_array(value) else value
+        for name, value in config.items()
+    }
+
+
+def _holds_array(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_array, value.values()))
+    return isinstance(value, list | tuple | np.ndarray)
 
 
 def _tensors(nest: Any) -> list:

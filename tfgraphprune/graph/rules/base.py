@@ -33,6 +33,11 @@ class LayerRule:
         """The entries of `layer.get_config()` that change."""
         return {}
 
+    @property
+    def has_settings(self) -> bool:
+        """Whether `config` depends on the channels, so that all calls must be cut alike."""
+        return type(self).config is not LayerRule.config
+
     def arguments(
         self, call: Call, inputs: list[Labels], outputs: list[Labels], kept: Kept
     ) -> tuple[tuple, dict]:
@@ -49,6 +54,9 @@ class Unknown(LayerRule):
         return tracer.opaque(inputs, f"no rule for {kind}")
 
 
+_HARMLESS = {"__init__", "get_config", "from_config", *vars(type("Empty", (), {}))}
+"""What a subclass may define without computing anything else."""
+
 _RULES: dict[str, LayerRule] = {}
 _UNKNOWN = Unknown()
 
@@ -61,8 +69,9 @@ def layer_rule(names: Iterable[str], rule: LayerRule) -> None:
 def rule_for(layer: Any) -> LayerRule:
     """The rule of a layer; one that freezes, where there is none.
 
-    A Keras layer goes by its class. A subclass is taken for its base only if it computes the
-    same, that is if it overrides neither `call` nor `build`. An op on tensors goes by its symbol.
+    A Keras layer goes by its class. A subclass is taken for its base only if it can't but compute
+    the same, that is if all it overrides is how it is made and saved. An op on tensors goes by
+    its symbol.
     """
     symbol = getattr(layer, "symbol", None)
     if symbol is not None and type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda"):
@@ -70,7 +79,8 @@ def rule_for(layer: Any) -> LayerRule:
     for kind in type(layer).__mro__:
         if kind.__module__.split(".")[0] in ("tf_keras", "keras"):
             return _RULES.get(kind.__name__, _UNKNOWN)
-        if "call" in vars(kind) or "build" in vars(kind):
+        own = (getattr(kind, name) for name in vars(kind).keys() - _HARMLESS)
+        if any(callable(value) or isinstance(value, property) for value in own):
             return _UNKNOWN
     return _UNKNOWN
 

@@ -88,9 +88,8 @@ class Reduction(LayerRule):
         """Pass the channels' ids on where the last axis stays."""
         call, labels = tracer.call, inputs[0]
         axis = call.kwargs.get("axis", call.args[1] if len(call.args) > 1 else None)
-        axes = [axis] if isinstance(axis, int) else axis
         rank = labels.rank + 1
-        if axes is None or not {a % rank for a in axes} <= set(range(1, rank - 1)):
+        if axis is None or not {int(a) % rank for a in np.ravel(axis)} <= {*range(1, rank - 1)}:
             return tracer.opaque(inputs, "reduces the channels or the batch")
         return [per_channel(tracer.channels(labels), output_shapes(call)[0])]
 

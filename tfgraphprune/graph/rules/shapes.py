@@ -27,12 +27,13 @@ class Moves(LayerRule):
         problem = self.problem(tracer, inputs[0])
         if problem:
             return tracer.opaque(inputs, problem)
+        batch = call.inputs[0].shape[0]
 
         def run(array: Any) -> Any:
             args, kwargs = call.substitute({id(call.inputs[0]): array})
             return call.layer(*args, **kwargs)
 
-        outputs = tracer.run(run, inputs, output_shapes(call))
+        outputs = tracer.run(run, inputs, output_shapes(call), batch or 1)
         if outputs is None:
             return tracer.opaque(inputs, "has an unknown size or moves values across examples")
         return outputs
@@ -70,8 +71,16 @@ class Transpose(Moves):
         return "" if perm is not None and np.asarray(perm)[0] == 0 else "moves the batch axis"
 
 
+class Squeeze(Moves):
+    """`tf.squeeze` of named axes."""
+
+    def problem(self, tracer: CallTracer, labels: Labels) -> str:
+        """Unnamed, an axis of channels would vanish once a single channel is left."""
+        return "" if _argument(tracer.call, 1, "axis") is not None else "squeezes any axis"
+
+
 class Slice(Moves):
-    """Basic slicing of a tensor, `x[:, ::2, ::2, :8]`."""
+    """Basic slicing of a tensor, `x[:, ::2, ::2, :8]` or `x[:, None, None]`."""
 
     def trace(self, tracer: CallTracer, inputs: list[Labels]) -> list[Labels]:
         """Run on ids; the slice's channels become groups of their own."""
@@ -85,10 +94,12 @@ class Slice(Moves):
         items = _slice_items(tracer.call, labels.rank)
         if items is None:
             return "is a slice that can't be followed"
+        places = _places(items)
         for axis in labels.varying(tracer.union):
-            if not isinstance(items[axis + 1], dict):
+            item = items[places[axis + 1]]
+            if not isinstance(item, dict):
                 return "picks single channels"
-            if items[axis + 1]["step"] not in (None, 1):
+            if item["step"] not in (None, 1):
                 return "slices channels with a step"
         return ""
 
@@ -98,15 +109,16 @@ class Slice(Moves):
         """The bounds along cut axes."""
         items = _slice_items(call, inputs[0].rank)
         assert items is not None
+        places = _places(items)
         for axis, size in enumerate(inputs[0].shape):
             stays = kept.along(inputs[0], axis)
-            item = items[axis + 1]
+            item = items[places[axis + 1]]
             if not isinstance(item, dict) or size is None or stays.all():
                 continue
             start, stop, _ = slice(item["start"], item["stop"]).indices(size)
             new_start = int(stays[:start].sum())
             count = int(stays[start:stop].sum())
-            items[axis + 1] = {"start": new_start, "stop": new_start + count, "step": None}
+            items[places[axis + 1]] = {"start": new_start, "stop": new_start + count, "step": None}
         return (call.args[0], tuple(items)), call.kwargs
 
 
@@ -211,20 +223,28 @@ def _with_argument(call: Call, position: int, name: str, value: Any) -> tuple[tu
 
 
 def _slice_items(call: Call, rank: int) -> list | None:
-    """One entry for each input axis, batch first; `None` for slices with new axes or tensors."""
+    """One entry for each axis, batch first: a slice, an index, or `None` for a new axis.
+
+    `None` instead of a list where the batch is sliced, or bounds are tensors.
+    """
     spec = call.args[1] if len(call.args) > 1 else call.kwargs.get("slice_spec")
     items = list(spec) if isinstance(spec, tuple | list) else [spec]
     whole = {"start": None, "stop": None, "step": None}
-    if any(item is Ellipsis for item in items):
-        at = next(i for i, item in enumerate(items) if item is Ellipsis)
-        missing = rank + 1 - (len(items) - 1)
-        items[at : at + 1] = [dict(whole) for _ in range(missing)]
-    items += [dict(whole) for _ in range(rank + 1 - len(items))]
-    plain = all(isinstance(i, int | dict) and not isinstance(i, bool) for i in items)
-    return items if plain and len(items) == rank + 1 and items[0] == whole else None
+    missing = rank + 1 - sum(item is not None and item is not Ellipsis for item in items)
+    rest = [dict(whole) for _ in range(missing)]
+    at = next((i for i, item in enumerate(items) if item is Ellipsis), len(items))
+    items[at : at + 1] = rest
+    plain = all(isinstance(i, int | dict | None) and not isinstance(i, bool) for i in items)
+    return items if plain and items[0] == whole else None
 
 
-layer_rule(["Flatten", "Permute", "tf.expand_dims", "tf.squeeze", "tf.reverse"], Moves())
+def _places(items: list) -> list[int]:
+    """Where the entry of each input axis stands, batch first."""
+    return [place for place, item in enumerate(items) if item is not None]
+
+
+layer_rule(["Flatten", "Permute", "tf.expand_dims", "tf.reverse"], Moves())
+layer_rule(["tf.squeeze"], Squeeze())
 layer_rule(["Reshape"], ReshapeLayer())
 layer_rule(["tf.reshape"], Reshape())
 layer_rule(["tf.transpose"], Transpose())

@@ -51,6 +51,8 @@ class Kernel(_Weighted):
         uses = positions_of(tracer.call)
         tracer.weight(layer.kernel, {last - 1: ("in", read), last: ("out", made)}, uses)
         tracer.weight(layer.bias, {0: ("out", made)})
+        if not tracer.has_setting(self._size):
+            tracer.freeze(made, f"its configuration does not hold {self._size}")
         return made
 
     def config(self, call: Call, outputs: list[Labels], kept: Kept) -> dict[str, Any]:

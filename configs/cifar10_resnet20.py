@@ -1,0 +1,94 @@
+"""CIFAR-10 with a ResNet-20: published weights, half of the MACs, a short fine-tuning.
+
+The weights are not part of the package: --config.model.weights=FILE.npz names them, and without
+them the network is trained. --config.data.dir=FOLDER names the data, which is else downloaded.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The experiment; every field can be overridden: --config.budget.macs_ratio=0.3."""
+    config = ConfigDict()
+
+    # Of everything random.
+    config.seed = 0
+
+    # Patterns of layers whose channels must stay, such as ("stem*",).
+    config.freeze = ()
+
+    config.data = data = ConfigDict()
+    # "digits" ships with scikit-learn; any other name is looked up in TensorFlow Datasets.
+    data.name = "cifar10"
+    # Folder of TensorFlow Datasets; "" for its own default.
+    data.dir = ""
+    # Whether TensorFlow Datasets may fetch what is missing.
+    data.download = True
+    # Images held out of training, from the end of the training split: train[45000:].
+    data.reward_examples = 5000
+    # Has no effect here: the split is TensorFlow Datasets' own.
+    data.split_seed = 0
+
+    config.model = model = ConfigDict()
+    # "digits_cnn", or "resnetN" with N = 6n + 2; option-A shortcuts.
+    model.name = "resnet20"
+    # A .keras or .h5 file of tf_keras; replaces the model above and its training. "" for none.
+    model.path = ""
+    # An .npz file with weights of the model above; replaces its training. "" for none.
+    model.weights = ""
+
+    config.train = train = ConfigDict()
+    # Training of the dense model, where neither file is given (hours on a CPU).
+    train.epochs = 160
+    train.optimizer = "sgd"
+    # Peak of the cosine schedule.
+    train.learning_rate = 0.1
+    train.batch_size = 128
+    # "shift" moves images by up to a pixel; "crop_flip" suits photographs; "" does nothing.
+    train.augment = "crop_flip"
+
+    config.budget = budget = ConfigDict()
+    # What the pruned model may cost; 0 sets no limit, and all other limits hold at once.
+    # Ratios are of the dense model's cost; macs_ratio excludes macs, params_ratio params.
+    budget.macs_ratio = 0.5
+    budget.macs = 0.0
+    budget.params_ratio = 0.0
+    budget.params = 0.0
+    # Of the float32 TFLite file.
+    budget.file_bytes = 0.0
+
+    config.search = search = ConfigDict()
+    # The method whose plan is used: "sac", "uniform" or "random".
+    search.agent = "sac"
+    # Plans that each method may try.
+    search.evaluations = 200
+    # Methods that run beside it for comparison.
+    search.rivals = ("uniform", "random")
+    # Smallest share of channels that a group keeps.
+    search.min_keep = 0.1
+    # Training images for the BatchNorm statistics of each plan.
+    search.calibration_examples = 512
+    # Reward images to use, from the first held-out one on: train[45000:46000].
+    search.reward_examples = 1000
+
+    config.finetune = finetune = ConfigDict()
+    # Passes over the training images after the cut.
+    finetune.epochs = 2
+    # "one_shot" cuts, then trains; "gradual" shrinks whole channels while it trains, then cuts.
+    finetune.recovery = "one_shot"
+    finetune.optimizer = "sgd"
+    # Peak of the cosine schedule; 0 for the optimizer's own default.
+    finetune.learning_rate = 0.0
+    finetune.batch_size = 128
+    # Whether to learn from the dense model's outputs too.
+    finetune.distill = True
+    # As above.
+    finetune.augment = "crop_flip"
+
+    config.export = export = ConfigDict()
+    # TFLite files to write; float32 is always among them.
+    export.quantizations = ("float32", "int8")
+    # Training images that set the int8 ranges.
+    export.representative_examples = 300
+
+    return config

@@ -1,0 +1,90 @@
+"""The main job: a small CNN on scikit-learn's 8x8 digits, half of the MACs; minutes on a CPU."""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The experiment; every field can be overridden: --config.search.evaluations=20."""
+    config = ConfigDict()
+
+    # Of everything random; the split of the data set has its own.
+    config.seed = 0
+
+    # Patterns of layers whose channels must stay, such as ("stem*",).
+    config.freeze = ()
+
+    config.data = data = ConfigDict()
+    # "digits" ships with scikit-learn; any other name is looked up in TensorFlow Datasets.
+    data.name = "digits"
+    # Folder of TensorFlow Datasets; "" for its own default.
+    data.dir = ""
+    # Whether TensorFlow Datasets may fetch what is missing.
+    data.download = True
+    # Images held out of training, on which the search measures its reward.
+    data.reward_examples = 270
+    # Of the split into 1,077 training, 270 reward and 450 test images.
+    data.split_seed = 0
+
+    config.model = model = ConfigDict()
+    # "digits_cnn", or "resnetN" with N = 6n + 2.
+    model.name = "digits_cnn"
+    # A .keras or .h5 file of tf_keras; replaces the model above and its training. "" for none.
+    model.path = ""
+    # An .npz file with weights of the model above; replaces its training. "" for none.
+    model.weights = ""
+
+    config.train = train = ConfigDict()
+    # Training of the dense model, where neither file is given.
+    train.epochs = 40
+    train.optimizer = "adam"
+    # Peak of the cosine schedule.
+    train.learning_rate = 3e-3
+    train.batch_size = 32
+    # "shift" moves images by up to a pixel; "crop_flip" suits photographs; "" does nothing.
+    train.augment = "shift"
+
+    config.budget = budget = ConfigDict()
+    # What the pruned model may cost; 0 sets no limit, and all other limits hold at once.
+    # Ratios are of the dense model's cost; macs_ratio excludes macs, params_ratio params.
+    budget.macs_ratio = 0.5
+    budget.macs = 0.0
+    budget.params_ratio = 0.0
+    budget.params = 0.0
+    # Of the float32 TFLite file.
+    budget.file_bytes = 0.0
+
+    config.search = search = ConfigDict()
+    # The method whose plan is used: "sac", "uniform" or "random".
+    search.agent = "sac"
+    # Plans that each method may try.
+    search.evaluations = 100
+    # Methods that run beside it for comparison.
+    search.rivals = ("uniform", "random")
+    # Smallest share of channels that a group keeps.
+    search.min_keep = 0.1
+    # Training images for the BatchNorm statistics of each plan.
+    search.calibration_examples = 512
+    # Reward images to use; 0 for all that are held out.
+    search.reward_examples = 0
+
+    config.finetune = finetune = ConfigDict()
+    # Passes over the training images after the cut.
+    finetune.epochs = 15
+    # "one_shot" cuts, then trains; "gradual" shrinks whole channels while it trains, then cuts.
+    finetune.recovery = "one_shot"
+    finetune.optimizer = "sgd"
+    # Peak of the cosine schedule; 0 for the optimizer's own default.
+    finetune.learning_rate = 0.0
+    finetune.batch_size = 32
+    # Whether to learn from the dense model's outputs too.
+    finetune.distill = True
+    # As above.
+    finetune.augment = "shift"
+
+    config.export = export = ConfigDict()
+    # TFLite files to write; float32 is always among them.
+    export.quantizations = ("float32", "int8")
+    # Training images that set the int8 ranges.
+    export.representative_examples = 300
+
+    return config

@@ -1,0 +1,142 @@
+"""Pruned == masked, on every kind of network and under extreme plans."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from tests import networks
+from tfgraphprune.graph import LayerGraph
+from tfgraphprune.pruning import PruningPlan, masked, prune
+from tfgraphprune.pruning.masking import Silencer, copy_model
+
+PLANS = ("one channel each", "half", "one channel fewer")
+
+
+def make_plan(graph: LayerGraph, kind: str, seed: int = 0) -> PruningPlan:
+    """Channels drawn at random, so that no order and no importance is special."""
+    random = np.random.default_rng(seed)
+    counts = {
+        "one channel each": lambda size: 1,
+        "half": lambda size: max(1, size // 2),
+        "one channel fewer": lambda size: size - 1,
+    }
+    kept = {
+        group.name: random.permutation(group.size)[: counts[kind](group.size)]
+        for group in graph.prunable_groups
+    }
+    return PruningPlan.from_indices(graph, kept)
+
+
+def error(left: list[np.ndarray], right: list[np.ndarray]) -> float:
+    """Largest difference, as a share of the output's standard deviation."""
+    assert [a.shape for a in left] == [b.shape for b in right]
+    return max(float(np.abs(a - b).max() / (a.std() + 1e-12)) for a, b in zip(left, right))
+
+
+def statistics(model) -> list[np.ndarray]:
+    return [w.numpy() for w in model.weights if "moving_" in w.name.split("/")[-1]]
+
+
+@pytest.mark.parametrize("name", networks.ALL)
+def test_pruned_equals_masked(name, tmp_path):
+    model = networks.build(name)
+    graph = LayerGraph.from_model(model)
+    before = [w.numpy() for w in model.weights]
+    x = networks.inputs_for(model)
+    if name == "dictionaries":
+        x = dict(zip(sorted(model.input), x, strict=True))
+    dense = networks.outputs_of(model, x)
+    assert graph.prunable_groups
+    reference = copy_model(model)
+    silencer = Silencer(graph, reference)
+    for kind in PLANS:
+        plan = make_plan(graph, kind)
+        silencer.apply(plan.kept)
+        small = prune(model, plan)
+        expected, got = networks.outputs_of(reference, x), networks.outputs_of(small, x)
+        assert error(expected, got) < 1e-4, kind
+        assert error(dense, expected) > 1e-3, "the plan changes nothing"
+        assert small.count_params() < model.count_params()
+        for left, right in zip(statistics(reference), statistics(model), strict=True):
+            np.testing.assert_array_equal(left, right)
+        assert [layer.name for layer in small.layers] == [layer.name for layer in model.layers]
+        if kind == "one channel each":
+            check_product(small, x, got, tmp_path / "small.keras")
+    for left, right in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(left, right.numpy())
+
+
+def check_product(small, x, expected, path) -> None:
+    """The pruned model is plain: it saves, loads and trains."""
+    small.save(path)
+    loaded = keras.models.load_model(path)
+    for left, right in zip(expected, networks.outputs_of(loaded, x), strict=True):
+        np.testing.assert_array_equal(left, right)
+    with tf.GradientTape() as tape:
+        loss = sum(tf.reduce_mean(tf.square(t)) for t in tf.nest.flatten(small(x, training=True)))
+    variables = small.trainable_variables
+    gradients = tape.gradient(loss, variables)
+    assert all(g is not None and np.isfinite(g).all() for g in gradients)
+    keras.optimizers.SGD(1e-3).apply_gradients(zip(gradients, variables, strict=True))
+    assert all(np.isfinite(out).all() for out in networks.outputs_of(small, x))
+
+
+@pytest.mark.parametrize("name", ["resnet_a", "nested_twice", "siamese", "with_settings"])
+def test_a_plan_that_keeps_all_changes_no_bit(name):
+    model = networks.build(name)
+    graph, x = LayerGraph.from_model(model), networks.inputs_for(model)
+    everything = {g.name: range(g.size) for g in graph.prunable_groups}
+    for plan in (
+        PruningPlan({}, graph.fingerprint),
+        PruningPlan.from_indices(graph, everything),
+        PruningPlan.from_keep_ratios(graph, 1.0),
+    ):
+        for other in (prune(model, plan), masked(model, plan)):
+            for left, right in zip(
+                networks.outputs_of(model, x), networks.outputs_of(other, x), strict=True
+            ):
+                np.testing.assert_array_equal(left, right)
+    assert LayerGraph.from_model(prune(model, plan)).fingerprint == graph.fingerprint
+
+
+def test_one_channel_fewer_removes_the_expected_slices():
+    model = networks.build("residual")
+    graph = LayerGraph.from_model(model)
+    keep = [0, 1, 3, 4, 5]
+    small = prune(model, PruningPlan.from_indices(graph, {"conv2d_1": keep}))
+    cut = {"conv2d_1/kernel": 3, "conv2d_2/kernel": 2}
+    cut |= {f"batch_normalization_1/{n}": 0 for n in "gamma beta moving_mean moving_variance".split()}
+    for old, new in zip(model.weights, small.weights, strict=True):
+        value, name = old.numpy(), old.name.split(":")[0]
+        if name in cut:
+            value = np.take(value, keep, cut.pop(name))
+        np.testing.assert_array_equal(value, new.numpy(), err_msg=name)
+    assert not cut
+
+
+def test_channel_multiple_is_kept():
+    model = networks.build("resnet_b")
+    graph = LayerGraph.from_model(model, channel_multiple=4)
+    assert {group.step for group in graph.channel_groups} == {4}
+    for ratio, expected in ((0.3, 4), (0.7, 12), (1.0, 16)):
+        plan = PruningPlan.from_keep_ratios(graph, ratio)
+        sizes = dict(zip([g.name for g in graph.prunable_groups], plan.counts(graph), strict=True))
+        assert sizes["s3b0_conv1"] == expected
+        assert all(n % 4 == 0 for n in sizes.values())
+
+
+@pytest.mark.parametrize(
+    ("loss", "compiled"),
+    [("mse", True), (keras.losses.Huber(2.0), True), (lambda y, p: tf.reduce_mean(p - y), False)],
+)
+def test_a_compiled_model_comes_back_compiled_where_that_is_possible(loss, compiled):
+    model = networks.build("plain")
+    model.compile(keras.optimizers.Adam(3e-4), loss=loss, metrics=["mae"])
+    graph = LayerGraph.from_model(model)
+    small = prune(model, PruningPlan.from_keep_ratios(graph, 0.5))
+    assert bool(small.optimizer) == compiled
+    if compiled:
+        assert float(small.optimizer.learning_rate.numpy()) == pytest.approx(3e-4)
+        x = networks.inputs_for(model)
+        assert np.isfinite(small.fit(x, np.zeros((4, 3)), verbose=0).history["loss"]).all()

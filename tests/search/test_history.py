@@ -1,0 +1,48 @@
+import json
+
+import numpy as np
+import pytest
+
+from tfgraphprune.errors import UserError
+from tfgraphprune.search.history import SearchHistory
+from tfgraphprune.search.problem import Execution, Outcome
+
+
+def history(*rewards):
+    """A history of rewards; `None` stands for a failure that counted as 0."""
+    made = SearchHistory("method")
+    for number, reward in enumerate(rewards):
+        execution = Execution((number, np.int64(9)), np.zeros(2, np.float32))
+        made.append(Outcome(execution, reward or 0.0, "broken" if reward is None else None))
+    return made
+
+
+def test_rows_say_what_was_evaluated_and_the_best_so_far():
+    rows = history(0.3, 0.2, 0.5).rows
+    assert rows[1] == {
+        "method": "method",
+        "evaluation": 2,
+        "reward": 0.2,
+        "best_reward": 0.3,
+        "counts": [1, 9],
+    }
+    assert [row["best_reward"] for row in rows] == [0.3, 0.3, 0.5]
+    again = SearchHistory("method")
+    again.load(json.loads(json.dumps(rows)))
+    assert again.rows == rows
+
+
+def test_the_best_is_the_first_of_equals_and_never_a_failure():
+    assert history(-2.0, -1.0, -1.0).best_counts == (1, 9)
+    failed = history(None, -2.0, None, -3.0)
+    assert failed.best_counts == (1, 9) and failed.best_reward == -2.0
+    assert failed.floor_reward == -3.0
+    assert [row["best_reward"] for row in failed.rows] == [0.0, -2.0, -2.0, -2.0]
+    assert ["error" in row for row in failed.rows] == [True, False, True, False]
+
+
+@pytest.mark.parametrize("rewards", [(), (None, None)])
+def test_without_a_success_there_is_no_best(rewards):
+    assert history(*rewards).floor_reward == 0
+    with pytest.raises(UserError, match=f"of {len(rewards)} none did"):
+        history(*rewards).best_counts

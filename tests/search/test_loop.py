@@ -1,0 +1,213 @@
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tensorflow as tf
+from tensorflow.python.framework import config
+
+from tests.search.synthetic import PatternProblem, Stopped, StoppingProblem
+from tests.support import ROOT
+from tfgraphprune.errors import UserError
+from tfgraphprune.search.loop import run_search
+from tfgraphprune.search.searcher import SEARCHERS, SearcherEntry
+
+EVALUATIONS = 12
+
+
+@pytest.fixture(autouse=True)
+def walk(monkeypatch):
+    monkeypatch.setitem(SEARCHERS, "walk", SearcherEntry("tests.search.synthetic", "WalkSearch"))
+
+
+def search(problem=None, method="walk", evaluations=EVALUATIONS, **options):
+    problem = problem or PatternProblem(4)
+    return run_search(
+        problem, method, evaluations=evaluations, **{"seed": 1, "progress": False, **options}
+    )
+
+
+@pytest.fixture(scope="module")
+def alone():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SEARCHERS, "walk", SearcherEntry("tests.search.synthetic", "WalkSearch"))
+        return search().rows
+
+
+STOPS = [("walk", 1), ("walk", 2), ("walk", 7), ("walk", 12), ("random", 7), ("uniform", 1)]
+
+
+@pytest.mark.parametrize(("method", "stop_at"), STOPS)
+def test_a_search_that_was_stopped_ends_as_one_left_alone(tmp_path, method, stop_at):
+    expected = search(method=method).rows
+    with pytest.raises(Stopped):
+        search(StoppingProblem(stop_at), method, checkpoint_dir=tmp_path)
+    problem = PatternProblem(4)
+    assert search(problem, method, checkpoint_dir=tmp_path).rows == expected
+    assert len(problem.rewarded) == len(expected) - (stop_at - 1)
+    assert len(list(tmp_path.glob("*.index"))) <= 2
+
+
+def test_a_finished_search_is_not_run_again(tmp_path, alone):
+    search(checkpoint_dir=tmp_path)
+    problem = PatternProblem(4)
+    again = search(problem, checkpoint_dir=tmp_path)
+    assert again.rows == alone and problem.rewarded == []
+    assert again.best_counts == tuple(max(alone, key=lambda row: row["reward"])["counts"])
+
+
+def damage(path, how):
+    content = path.read_bytes()
+    if how == "missing":
+        path.unlink()
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "torn":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        path.write_bytes(bytes(b ^ 0x55 for b in content))
+
+
+@pytest.mark.parametrize("how", ["missing", "empty", "torn", "changed"])
+@pytest.mark.parametrize("part", ["index", "data-00000-of-00002", "data-00001-of-00002"])
+def test_a_damaged_checkpoint_costs_one_episode_more(tmp_path, alone, part, how):
+    with pytest.raises(Stopped):
+        search(StoppingProblem(8), checkpoint_dir=tmp_path)
+    path = tmp_path / f"search-7.{part}"
+    assert path.exists()
+    damage(path, how)
+    problem = PatternProblem(4)
+    assert search(problem, checkpoint_dir=tmp_path).rows == alone
+    assert len(problem.rewarded) in (EVALUATIONS - 6, EVALUATIONS - 7)
+
+
+def test_when_no_checkpoint_is_whole_it_says_so(tmp_path):
+    with pytest.raises(Stopped):
+        search(StoppingProblem(8), checkpoint_dir=tmp_path)
+    for path in tmp_path.glob("*.index"):
+        damage(path, "torn")
+    with pytest.raises(UserError, match="none of the 2 search checkpoints in .* can be read"):
+        search(checkpoint_dir=tmp_path)
+
+
+def test_what_a_killed_write_leaves_is_cleared(tmp_path, alone):
+    with pytest.raises(Stopped):
+        search(StoppingProblem(8), checkpoint_dir=tmp_path)
+    (tmp_path / "search-8_temp").mkdir()
+    (tmp_path / "search-8_temp" / "part-00000-of-00002.index").write_bytes(b"x")
+    (tmp_path / "search-8.data-00000-of-00002").write_bytes(b"x")
+    assert search(checkpoint_dir=tmp_path).rows == alone
+    assert not list(tmp_path.glob("*_temp"))
+
+
+OTHERS = [
+    ({"seed": 2}, "seed 1, not 2"),
+    ({"evaluations": 13}, "evaluations 12, not 13"),
+    ({"method": "random"}, "method 'walk', not 'random'"),
+    ({"problem": PatternProblem(5)}, "groups"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), OTHERS)
+def test_the_checkpoint_of_another_search_is_refused(tmp_path, change, message):
+    search(checkpoint_dir=tmp_path)
+    with pytest.raises(UserError, match=message):
+        search(checkpoint_dir=tmp_path, **change)
+
+
+_KILLED = """
+import sys, time
+from pathlib import Path
+from tests.search.synthetic import PatternProblem
+from tfgraphprune.search.loop import run_search
+from tfgraphprune.search.searcher import SEARCHERS, SearcherEntry
+SEARCHERS["walk"] = SearcherEntry("tests.search.synthetic", "WalkSearch")
+run_search(PatternProblem(4), "walk", evaluations=4000, seed=1, checkpoint_dir=Path(sys.argv[1]),
+           progress=False)
+"""
+
+
+def test_sigkill_at_random_moments_changes_nothing(tmp_path):
+    moments = random.Random(0)
+    for _ in range(2):
+        before = _newest(tmp_path)
+        process = subprocess.Popen([sys.executable, "-c", _KILLED, str(tmp_path)], cwd=ROOT)
+        # Checkpoints are most of the time here, so most kills fall into a write.
+        while _newest(tmp_path) < before + 20 and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.05))
+        assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = _newest(tmp_path)
+    stop = min(4000, done + 20)
+    problem = StoppingProblem(20)
+    with pytest.raises(Stopped):
+        search(problem, evaluations=4000, checkpoint_dir=tmp_path)
+    expected = StoppingProblem(stop)
+    with pytest.raises(Stopped):
+        search(expected, evaluations=4000)
+    assert 40 <= done < 4000
+    assert problem.rewarded == expected.rewarded[-len(problem.rewarded) :]
+
+
+def _newest(folder):
+    return max((int(p.stem.split("-")[1]) for p in folder.glob("*.index")), default=0)
+
+
+class FailingProblem(PatternProblem):
+    """Fails at evaluations `first` to `last`, counted from 1."""
+
+    def __init__(self, first, last):
+        super().__init__(4)
+        self._range = range(first, last + 1)
+
+    def reward(self, counts):
+        reward = super().reward(counts)
+        if len(self.rewarded) in self._range:
+            raise RuntimeError("the metric broke")
+        return reward
+
+
+def test_the_search_goes_on_after_a_failure():
+    rows = search(FailingProblem(4, 5)).rows
+    assert len(rows) == EVALUATIONS
+    assert [row["evaluation"] for row in rows if "error" in row] == [4, 5]
+    assert rows[3]["reward"] == min(row["reward"] for row in rows[:3])
+
+
+def test_a_reward_that_fails_from_the_start_ends_it():
+    problem = FailingProblem(1, 99)
+    with pytest.raises(UserError, match="first 3 evaluations .* the metric broke"):
+        search(problem)
+    assert len(problem.rewarded) == 3
+
+
+def test_rows_are_handed_on_as_they_come_and_determinism_holds_meanwhile():
+    seen = []
+    before = config.is_op_determinism_enabled()
+    history = search(
+        on_evaluation=lambda row: seen.append((row, config.is_op_determinism_enabled()))
+    )
+    assert [row for row, _ in seen] == history.rows
+    assert all(on for _, on in seen)
+    assert config.is_op_determinism_enabled() == before
+
+
+def test_tensorboard_gets_the_rewards(tmp_path):
+    rows = search(log_dir=tmp_path).rows
+    found = {}
+    for path in tmp_path.glob("events*"):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                found.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
+    assert sorted(found["search/reward"]) == list(range(1, EVALUATIONS + 1))
+    for row in rows:
+        assert found["search/best_reward"][row["evaluation"]] == pytest.approx(row["best_reward"])
+
+
+def test_no_evaluations_are_refused():
+    with pytest.raises(UserError, match="from 1 on, not 0"):
+        search(evaluations=0)

@@ -1,0 +1,91 @@
+"""Settings: what is accepted, what is refused and in which words, what cannot change."""
+
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfgraphprune.errors import UserError
+from tfgraphprune.settings import Budget, FineTune, Search
+
+NAN = float("nan")
+
+ACCEPTED = [
+    (Budget, {"macs_ratio": 0.5}),
+    (Budget, {"macs_ratio": 1}),
+    (Budget, {"macs": 1e6, "params_ratio": 0.1, "file_bytes": 20_000}),
+    (Budget, {"params": 5}),
+    (Search, {}),
+    (Search, {"agent": "random", "rivals": (), "evaluations": 1, "min_keep": 1}),
+    (Search, {"rivals": ["uniform"], "reward_examples": 1000}),
+    (FineTune, {}),
+    (FineTune, {"epochs": 0, "recovery": "gradual", "augment": "shift"}),
+    (FineTune, {"optimizer": "adam", "learning_rate": 1e-3, "distill": False}),
+]
+
+REFUSED = [
+    (Budget, {}, "a Budget must limit something"),
+    (Budget, {"macs": 0}, "macs must be a positive number, not 0."),
+    (Budget, {"params": -1}, "params must be a positive number, not -1."),
+    (Budget, {"file_bytes": "20k"}, "file_bytes must be a positive number, not '20k'."),
+    (Budget, {"macs_ratio": NAN}, "macs_ratio must be a positive number, not nan."),
+    (Budget, {"macs_ratio": True}, "macs_ratio must be a positive number, not True."),
+    (Budget, {"macs_ratio": 50}, "macs_ratio is a share of the dense model in (0, 1], not 50."),
+    (Budget, {"params_ratio": 1.01}, "params_ratio is a share"),
+    (Budget, {"macs": 5, "macs_ratio": 0.5}, "give macs or macs_ratio, not both."),
+    (Budget, {"params": 5, "params_ratio": 0.5}, "give params or params_ratio, not both."),
+    (Search, {"agent": "ppo"}, "agent must be 'sac', 'uniform' or 'random', not 'ppo'."),
+    (Search, {"rivals": ("uniform", "best")}, "each of rivals must be"),
+    (Search, {"rivals": "uniform"}, "rivals is a tuple of names: write ('uniform',)."),
+    (Search, {"evaluations": 0}, "evaluations must be a whole number from 1 on, not 0."),
+    (Search, {"evaluations": 1.5}, "evaluations must be a whole number"),
+    (Search, {"calibration_examples": True}, "calibration_examples must be a whole number"),
+    (Search, {"reward_examples": 0}, "reward_examples must be a whole number from 1 on, not 0."),
+    (Search, {"min_keep": 0}, "min_keep is a share of channels in (0, 1], not 0."),
+    (Search, {"min_keep": NAN}, "min_keep is a share of channels in (0, 1], not nan."),
+    (FineTune, {"epochs": -1}, "epochs must be a whole number from 0 on, not -1."),
+    (FineTune, {"epochs": True}, "epochs must be a whole number from 0 on, not True."),
+    (FineTune, {"batch_size": 0}, "batch_size must be a whole number from 1 on, not 0."),
+    (FineTune, {"learning_rate": 0}, "learning_rate must be a positive number, not 0."),
+    (FineTune, {"learning_rate": math.inf}, "learning_rate must be a positive number, not inf."),
+    (FineTune, {"distill": "yes"}, "distill must be True or False, not 'yes'."),
+    (FineTune, {"recovery": "none"}, "recovery must be 'one_shot' or 'gradual', not 'none'."),
+    (FineTune, {"optimizer": "rmsprop"}, "optimizer must be 'sgd' or 'adam', not 'rmsprop'."),
+    (FineTune, {"augment": "mixup"}, "augment must be None, 'shift' or 'crop_flip', not 'mixup'."),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields"), ACCEPTED)
+def test_accepted(kind, fields):
+    made = kind(**fields)
+    assert all(getattr(made, k) == (tuple(v) if k == "rivals" else v) for k, v in fields.items())
+    assert made == kind(**fields)
+    assert hash(made) == hash(kind(**fields))
+
+
+@pytest.mark.parametrize(("kind", "fields", "message"), REFUSED)
+def test_refused(kind, fields, message):
+    with pytest.raises(UserError) as error:
+        kind(**fields)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("made", [Budget(macs_ratio=0.5), Search(), FineTune()])
+def test_frozen_and_documented(made):
+    field = dataclasses.fields(made)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(made, field, 1)
+    for each in dataclasses.fields(made):
+        assert f"        {each.name}: " in type(made).__doc__
+
+
+@given(st.floats())
+def test_a_ratio_is_accepted_exactly_inside_its_interval(ratio):
+    if 0 < ratio <= 1:
+        assert Budget(params_ratio=ratio).params_ratio == ratio
+    else:
+        with pytest.raises(UserError):
+            Budget(params_ratio=ratio)

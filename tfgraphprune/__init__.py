@@ -1,0 +1,98 @@
+"""Structured pruning of Keras models: reads, searches, cuts, recovers, exports.
+
+Names are imported when they are first used, so that `import tfgraphprune` is fast; it also makes
+TensorFlow route `tf.keras` to tf_keras, on which the whole stack is built.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from tfgraphprune.legacy_keras import use_tf_keras
+
+if TYPE_CHECKING:
+    from tfgraphprune.cost.counting import count_macs, count_params
+    from tfgraphprune.errors import MissingExtraError, ToleranceError, UserError
+    from tfgraphprune.graph.layer_graph import ChannelGroup, LayerGraph
+    from tfgraphprune.pipeline import CompressionResult, compress, load_result
+    from tfgraphprune.pruning import criteria
+    from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
+    from tfgraphprune.pruning.masking import masked
+    from tfgraphprune.pruning.plan import PruningPlan
+    from tfgraphprune.pruning.surgery import prune
+    from tfgraphprune.search.plan_search import search_plan
+    from tfgraphprune.settings import Budget, FineTune, Search
+    from tfgraphprune.tflite.convert import export_tflite
+    from tfgraphprune.tflite.verify import verify_tflite
+    from tfgraphprune.training.finetune import finetune
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Budget": "settings",
+    "ChannelGroup": "graph.layer_graph",
+    "CompressionResult": "pipeline",
+    "FineTune": "settings",
+    "LayerGraph": "graph.layer_graph",
+    "MissingExtraError": "errors",
+    "PruningPlan": "pruning.plan",
+    "Search": "settings",
+    "ToleranceError": "errors",
+    "UserError": "errors",
+    "compress": "pipeline",
+    "count_macs": "cost.counting",
+    "count_params": "cost.counting",
+    "export_tflite": "tflite.convert",
+    "finetune": "training.finetune",
+    "load_result": "pipeline",
+    "masked": "pruning.masking",
+    "prune": "pruning.surgery",
+    "reestimate_batchnorm": "pruning.batchnorm",
+    "search_plan": "search.plan_search",
+    "verify_tflite": "tflite.verify",
+}
+"""Public names, and the modules that hold them."""
+
+_PUBLIC_MODULES = {"criteria": "pruning.criteria"}
+"""Public names that are modules themselves."""
+
+__all__ = [
+    "Budget",
+    "ChannelGroup",
+    "CompressionResult",
+    "FineTune",
+    "LayerGraph",
+    "MissingExtraError",
+    "PruningPlan",
+    "Search",
+    "ToleranceError",
+    "UserError",
+    "compress",
+    "count_macs",
+    "count_params",
+    "criteria",
+    "export_tflite",
+    "finetune",
+    "load_result",
+    "masked",
+    "prune",
+    "reestimate_batchnorm",
+    "search_plan",
+    "verify_tflite",
+]
+
+use_tf_keras()
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC_MODULES:
+        value: Any = import_module(f"{__name__}.{_PUBLIC_MODULES[name]}")
+    elif name in _PUBLIC:
+        value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

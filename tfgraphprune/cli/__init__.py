@@ -1,0 +1,1 @@
+"""The programs: one short file each, found by the console script `tfgraphprune`."""

@@ -1,0 +1,67 @@
+"""What makes two runs the same: settings, data and model, as a dictionary of short hashes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfgraphprune.batches import Data, is_dataset
+
+_SAMPLED_ROWS = 512
+
+
+def identity(
+    model: Any, fingerprint: str, data: Sequence[Data | None], settings: Mapping[str, Any]
+) -> dict[str, str]:
+    """The key that a run's folder carries; a run resumes only under an equal key.
+
+    Args:
+        model: the model, whose weights count.
+        fingerprint: of its layer graph.
+        data: the data sets; of arrays up to 512 rows spread over the set count, of a
+            `tf.data.Dataset` the first batch.
+        settings: dataclasses and plain values.
+    """
+    return {
+        "settings": _hash(json.dumps(plain(settings), sort_keys=True, default=str).encode()),
+        "data": _hash(*(part for each in data for part in _data_parts(each))),
+        "model": _hash(fingerprint.encode(), *(w.tobytes() for w in model.get_weights())),
+    }
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses and mappings as dictionaries, tuples as lists: ready for JSON."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value
+
+
+def _data_parts(data: Data | None) -> list[bytes]:
+    if data is None:
+        return [b"none"]
+    if is_dataset(data):
+        first = next(iter(data.take(1)))
+        arrays = [np.asarray(part) for part in first]
+        return [repr(data.element_spec).encode(), *(a.tobytes() for a in arrays)]
+    parts = []
+    for array in map(np.asarray, data):
+        step = max(1, len(array) // _SAMPLED_ROWS)
+        parts += [repr((array.shape, array.dtype)).encode(), array[::step].tobytes()]
+    return parts
+
+
+def _hash(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""DECIDE: the search for keep ratios: problem, environment, agents, rivals, loop."""

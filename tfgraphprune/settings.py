@@ -1,0 +1,146 @@
+"""Budget, Search and FineTune: what a user asks for, checked as soon as it is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tfgraphprune.errors import UserError
+
+METHODS = ("sac", "uniform", "random")
+RECOVERIES = ("one_shot", "gradual")
+OPTIMIZERS = ("sgd", "adam")
+AUGMENTATIONS = (None, "shift", "crop_flip")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the pruned model may cost; all entries that are given hold at once.
+
+    Attributes:
+        macs: multiply-accumulates for one example, at most.
+        macs_ratio: the same as a share of the dense model's, in (0, 1].
+        params: parameters, at most.
+        params_ratio: the same as a share of the dense model's, in (0, 1].
+        file_bytes: bytes of the float32 TFLite file, at most.
+
+    Raises:
+        UserError: nothing is given, a number is out of range, or a cost is given twice.
+    """
+
+    macs: float | None = None
+    macs_ratio: float | None = None
+    params: float | None = None
+    params_ratio: float | None = None
+    file_bytes: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {k: v for k, v in vars(self).items() if v is not None}
+        if not given:
+            raise UserError("a Budget must limit something: write for example macs_ratio=0.5.")
+        for name, value in given.items():
+            if not _is_number(value) or value <= 0:
+                raise UserError(f"{name} must be a positive number, not {value!r}.")
+            if name.endswith("_ratio") and value > 1:
+                raise UserError(f"{name} is a share of the dense model in (0, 1], not {value!r}.")
+        for name in ("macs", "params"):
+            if name in given and f"{name}_ratio" in given:
+                raise UserError(f"give {name} or {name}_ratio, not both.")
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the keep ratios are searched for.
+
+    Attributes:
+        agent: the method whose plan is used: `sac`, `uniform` or `random`.
+        evaluations: rewards that each method may look at.
+        rivals: methods that run beside it for comparison.
+        min_keep: smallest share of channels that a group keeps, in (0, 1].
+        calibration_examples: training examples for the BatchNorm statistics.
+        reward_examples: examples that the reward is measured on; all by default.
+
+    Raises:
+        UserError: a number or a name is out of range.
+    """
+
+    agent: str = "sac"
+    evaluations: int = 200
+    rivals: tuple[str, ...] = ("uniform", "random")
+    min_keep: float = 0.1
+    calibration_examples: int = 512
+    reward_examples: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.rivals, str):
+            raise UserError(f"rivals is a tuple of names: write ({self.rivals!r},).")
+        object.__setattr__(self, "rivals", tuple(self.rivals))
+        _one_of("agent", self.agent, METHODS)
+        for rival in self.rivals:
+            _one_of("each of rivals", rival, METHODS)
+        _positive_integer("evaluations", self.evaluations)
+        _positive_integer("calibration_examples", self.calibration_examples)
+        if self.reward_examples is not None:
+            _positive_integer("reward_examples", self.reward_examples)
+        if not _is_number(self.min_keep) or not 0 < self.min_keep <= 1:
+            raise UserError(f"min_keep is a share of channels in (0, 1], not {self.min_keep!r}.")
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """How accuracy is recovered.
+
+    Attributes:
+        epochs: passes over the training data; 0 leaves the cut model as it is.
+        recovery: `one_shot` cuts, then trains; `gradual` lets tfmot's schedule shrink whole
+            channels during training, then cuts.
+        learning_rate: peak of the cosine schedule; by default the optimizer's own in `finetune`.
+        batch_size: examples a step.
+        optimizer: `sgd` or `adam`.
+        distill: learn from the dense model's outputs too.
+        augment: `shift`, `crop_flip` or none; for arrays.
+
+    Raises:
+        UserError: a number or a name is out of range.
+    """
+
+    epochs: int = 10
+    recovery: str = "one_shot"
+    learning_rate: float | None = None
+    batch_size: int = 64
+    optimizer: str = "sgd"
+    distill: bool = True
+    augment: str | None = None
+
+    def __post_init__(self) -> None:
+        if not _is_integer(self.epochs) or self.epochs < 0:
+            raise UserError(f"epochs must be a whole number from 0 on, not {self.epochs!r}.")
+        _positive_integer("batch_size", self.batch_size)
+        rate = self.learning_rate
+        if rate is not None and not (_is_number(rate) and 0 < rate < float("inf")):
+            raise UserError(f"learning_rate must be a positive number, not {rate!r}.")
+        if not isinstance(self.distill, bool):
+            raise UserError(f"distill must be True or False, not {self.distill!r}.")
+        _one_of("recovery", self.recovery, RECOVERIES)
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        _one_of("augment", self.augment, AUGMENTATIONS)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _positive_integer(name: str, value: Any) -> None:
+    if not _is_integer(value) or value < 1:
+        raise UserError(f"{name} must be a whole number from 1 on, not {value!r}.")
+
+
+def _one_of(name: str, value: Any, known: Sequence[str | None]) -> None:
+    if value not in known:
+        listed = ", ".join(map(repr, known[:-1])) + f" or {known[-1]!r}"
+        raise UserError(f"{name} must be {listed}, not {value!r}.")

@@ -1,0 +1,114 @@
+"""The last steps of a run: TFLite files of both models, checked and timed, and all the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfgraphprune.batches import Data, as_arrays, as_dataset, sparse_labels
+from tfgraphprune.cost.counting import count_macs, count_params
+from tfgraphprune.cost.model_cost import (
+    dense_counts,
+    file_bytes_cost,
+    layer_costs,
+    macs_cost,
+    params_cost,
+)
+from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.tflite import export_tflite, host_latency, latency_ratio, verify_tflite
+
+QUANTIZATIONS = ("float32", "int8")
+
+
+def accuracy(model: Any, data: Data, batch_size: int = 128) -> float:
+    """The share of examples whose largest output is the label's."""
+    right = total = 0
+    for x, y, *_ in as_dataset(data, batch_size):
+        outputs = np.asarray(model(x, training=False))
+        right += int((outputs.argmax(-1) == sparse_labels(np.asarray(y))).sum())
+        total += len(outputs)
+    return right / total
+
+
+def file_overhead(graph: LayerGraph, folder: Path) -> float:
+    """Bytes of the dense model's TFLite file that are not weights, for a budget in bytes."""
+    report = export_tflite(graph.model, folder / "overhead.tflite", overwrite=True)
+    report.path.unlink()
+    return report.bytes - float(file_bytes_cost(graph, 0.0)(dense_counts(graph)))
+
+
+def export_and_measure(
+    dense: Any,
+    pruned: Any,
+    folder: Path,
+    representative_data: Data,
+    test_data: Data,
+    quantizations: Sequence[str] = QUANTIZATIONS,
+) -> dict[str, Any]:
+    """Export, verify over the whole test set, and time.
+
+    Args:
+        dense: the model before pruning.
+        pruned: the model after recovery.
+        folder: receives `model_{quantization}.tflite` and `dense_float32.tflite`.
+        representative_data: training images, for the int8 ranges.
+        test_data: what accuracies and errors are measured on.
+        quantizations: the kinds of file of the pruned model; `float32` is always among them.
+
+    Returns:
+        The metrics `dense`, `pruned`, `tflite` and `latency_ratio` of a `RunRecord`.
+    """
+    figures: dict[str, Any] = {}
+    files = {"dense": folder / "dense_float32.tflite", "pruned": folder / "model_float32.tflite"}
+    export_tflite(dense, files["dense"], overwrite=True)
+    tflite = {}
+    for kind in dict.fromkeys(("float32", *quantizations)):
+        path = folder / f"model_{kind}.tflite"
+        report = export_tflite(
+            pruned,
+            path,
+            quantization=kind,
+            representative_data=representative_data if kind == "int8" else None,
+            overwrite=True,
+        )
+        check = verify_tflite(path, pruned, test_data)
+        tflite[kind] = {
+            "accuracy": check.accuracy_tflite,
+            "agreement": check.agreement,
+            "max_error": check.max_error,
+            "mean_error": check.mean_error,
+            "bytes": report.bytes,
+        }
+    latency = host_latency(files)
+    for name, model in (("dense", dense), ("pruned", pruned)):
+        figures[name] = {
+            "accuracy": accuracy(model, test_data),
+            "macs": count_macs(model),
+            "params": count_params(model),
+            "file_bytes": files[name].stat().st_size,
+            "latency_ms": latency[name].median_ms,
+        }
+    ratio = latency_ratio(latency["pruned"], latency["dense"])
+    return {**figures, "tflite": tflite, "latency_ratio": ratio}
+
+
+def graph_record(graph: LayerGraph) -> dict[str, Any]:
+    """The layer graph as plain values, with the MACs and parameters of each layer call."""
+    record = graph.to_dict()
+    macs, params = (layer_costs(graph, cost(graph)) for cost in (macs_cost, params_cost))
+    seen: set[str] = set()
+    for node, row in zip(graph.nodes, record["nodes"], strict=True):
+        name = "/".join(node.path)
+        first = name not in seen
+        seen.add(name)
+        row["macs"] = round(macs.get(name, 0)) if first else 0
+        row["params"] = round(params.get(name, 0)) if first else 0
+    return record
+
+
+def representative(train_data: Data, count: int = 300) -> Data:
+    """The first training examples, for int8 calibration."""
+    return as_arrays(train_data, count)

@@ -1,0 +1,99 @@
+"""Latency of TFLite files on this machine, measured so that ratios hold while it is busy."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tfgraphprune.errors import UserError
+from tfgraphprune.tflite.runtime import Runner
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Latency of one file on this machine.
+
+    Attributes:
+        median_ms: median of the runs, in milliseconds.
+        p10_ms: their tenth percentile.
+        p90_ms: their ninetieth percentile.
+        runs: how many there were.
+        samples_ms: each run; equal positions of files measured together were neighbours in time.
+    """
+
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+    runs: int
+    samples_ms: tuple[float, ...] = field(repr=False)
+
+
+def host_latency(
+    paths: Mapping[str, str | os.PathLike[str]],
+    *,
+    runs: int = 50,
+    warmup: int = 5,
+    threads: int = 1,
+) -> dict[str, Latency]:
+    """Time TFLite files through LiteRT (XNNPACK), one example a run.
+
+    The files take turns run by run, in an order that is reversed each time, so that a slow moment
+    of the machine meets them all: take ratios with `latency_ratio`. int8 figures of an x86
+    machine say little about a phone.
+
+    Args:
+        paths: TFLite files by name; a free batch counts as 1.
+        runs: timed runs of each file.
+        warmup: runs of each file before those.
+        threads: threads of LiteRT.
+
+    Raises:
+        UserError: no files, a file that is missing or broken, or a count out of range.
+    """
+    if not paths:
+        raise UserError("paths must name at least one TFLite file, but it is empty.")
+    for name, number, least in (("runs", runs, 1), ("warmup", warmup, 0), ("threads", threads, 1)):
+        if number < least:
+            raise UserError(f"{name} must be at least {least}, not {number!r}.")
+    runners = {name: Runner(path, threads=threads) for name, path in paths.items()}
+    for runner in runners.values():
+        generator = np.random.default_rng(0)
+        runner.set_inputs([generator.random(shape, np.float32) for shape in runner.shapes])
+        for _ in range(warmup):
+            runner.invoke()
+    samples: dict[str, list[float]] = {name: [] for name in runners}
+    order = list(runners)
+    for _ in range(runs):
+        for name in order:
+            started = time.perf_counter_ns()
+            runners[name].invoke()
+            samples[name].append((time.perf_counter_ns() - started) / 1e6)
+        order.reverse()
+    return {name: _summarise(each) for name, each in samples.items()}
+
+
+def latency_ratio(latency: Latency, baseline: Latency) -> float:
+    """Median over the runs of `latency / baseline`, paired in time: below 1 is faster.
+
+    Args:
+        latency: a file's latency.
+        baseline: that of another, from the same call of `host_latency`.
+
+    Raises:
+        UserError: different numbers of runs: they were not measured together.
+    """
+    if latency.runs != baseline.runs:
+        raise UserError(
+            f"A ratio needs latencies of one call of host_latency, but these have {latency.runs} "
+            f"and {baseline.runs} runs: measure both files together."
+        )
+    return float(np.median(np.divide(latency.samples_ms, baseline.samples_ms)))
+
+
+def _summarise(samples: list[float]) -> Latency:
+    low, median, high = np.percentile(samples, [10, 50, 90])
+    return Latency(float(median), float(low), float(high), len(samples), tuple(samples))

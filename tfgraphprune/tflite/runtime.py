@@ -1,0 +1,166 @@
+"""A TFLite file run by LiteRT: float arrays in, float arrays out, whatever the file's own types."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from tfgraphprune.errors import UserError
+from tfgraphprune.tflite.quiet import quiet
+from tfgraphprune.tflite.signature import SIGNATURE
+
+
+class Runner:
+    """An interpreter of one file.
+
+    Args:
+        path: the TFLite file.
+        threads: how many threads a run may use.
+        inputs: the order in which `run` takes the inputs, by their names in the signature; by
+            default, and where the file does not have all of them, the file's own order.
+        outputs: likewise, the order in which `run` returns the outputs.
+
+    Raises:
+        UserError: no such file, or not a TFLite file.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        threads: int = 1,
+        inputs: Sequence[str] = (),
+        outputs: Sequence[str] = (),
+    ):
+        self._path = Path(path)
+        self._threads = threads
+        self._names = (inputs, outputs)
+        self._resizable = True
+        if not self._path.is_file():
+            raise UserError(f"The TFLite file {str(path)!r} does not exist: export it first.")
+        self._open()
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shape of each input for one run, batch included."""
+        return [tuple(int(size) for size in each["shape"]) for each in self._inputs]
+
+    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The outputs for a batch of any size.
+
+        The file's batch is resized where its operations allow that; otherwise the examples go
+        through in batches of the file's own size.
+
+        Args:
+            arrays: one `[n, ...]` array an input; for quantized inputs still in float.
+
+        Returns:
+            One `[n, ...]` array an output, dequantized to float32 where the file is quantized.
+        """
+        count = len(arrays[0])
+        if count != self._batch and self._resizable and not self._resize(count):
+            self._resizable = False
+            self._open()
+        if count == self._batch:
+            return self._run_once(arrays)
+        parts = []
+        for start in range(0, count, self._batch):
+            rows = np.minimum(np.arange(start, start + self._batch), count - 1)
+            used = min(self._batch, count - start)
+            outputs = self._run_once([array[rows] for array in arrays])
+            parts.append([output[:used] for output in outputs])
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    def set_inputs(self, arrays: Sequence[np.ndarray]) -> None:
+        """Fill the inputs, quantized where the file wants that, for `invoke`."""
+        for details, array in zip(self._inputs, arrays, strict=True):
+            self._interpreter.set_tensor(details["index"], _quantize(array, details))
+
+    def invoke(self) -> None:
+        """One run on the inputs that were set last."""
+        self._interpreter.invoke()
+
+    def _run_once(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        self.set_inputs(arrays)
+        self.invoke()
+        return [
+            _dequantize(self._interpreter.get_tensor(details["index"]), details)
+            for details in self._outputs
+        ]
+
+    def _open(self) -> None:
+        try:
+            with quiet():
+                self._interpreter = Interpreter(
+                    model_path=str(self._path), num_threads=self._threads
+                )
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise UserError(
+                f"{str(self._path)!r} is not a TFLite file that LiteRT can run: {error}"
+            ) from error
+        self._read_details()
+        self._batch = self.shapes[0][0]
+
+    def _read_details(self) -> None:
+        signature: dict[str, Any] = self._interpreter.get_signature_list().get(SIGNATURE, {})
+        runner = self._interpreter.get_signature_runner(SIGNATURE) if signature else None
+        wanted_inputs, wanted_outputs = self._names
+        self._inputs = _ordered(
+            self._interpreter.get_input_details(),
+            runner.get_input_details() if runner else {},
+            wanted_inputs,
+        )
+        self._outputs = _ordered(
+            self._interpreter.get_output_details(),
+            runner.get_output_details() if runner else {},
+            wanted_outputs,
+        )
+
+    def _resize(self, count: int) -> bool:
+        """Whether the file runs with another batch size, set here if so."""
+        try:
+            with quiet():
+                for details, shape in zip(self._inputs, self.shapes, strict=True):
+                    self._interpreter.resize_tensor_input(details["index"], [count, *shape[1:]])
+                self._interpreter.allocate_tensors()
+                self.set_inputs([np.zeros((count, *shape[1:])) for shape in self.shapes])
+                self.invoke()
+        except (ValueError, RuntimeError):
+            return False
+        # A reshape to a constant size may swallow the batch without an error.
+        results = [self._interpreter.get_tensor(each["index"]) for each in self._outputs]
+        if any(result.shape[:1] != (count,) for result in results):
+            return False
+        self._batch = count
+        return True
+
+
+def _ordered(
+    details: list[dict[str, Any]], by_name: dict[str, dict[str, Any]], names: Sequence[str]
+) -> list[dict[str, Any]]:
+    if names and set(names) == set(by_name):
+        return [by_name[name] for name in names]
+    return details
+
+
+def _quantize(array: np.ndarray, details: dict[str, Any]) -> np.ndarray:
+    scale, zero_point = details["quantization"]
+    dtype = np.dtype(details["dtype"])
+    if not scale or not np.issubdtype(dtype, np.integer):
+        return np.ascontiguousarray(array, dtype)
+    limits = np.iinfo(dtype)
+    steps = np.round(np.asarray(array, np.float32) / scale) + zero_point
+    return np.clip(steps, limits.min, limits.max).astype(dtype)
+
+
+def _dequantize(array: np.ndarray, details: dict[str, Any]) -> np.ndarray:
+    scale, zero_point = details["quantization"]
+    if not scale or not np.issubdtype(array.dtype, np.integer):
+        return array
+    return (array.astype(np.float32) - zero_point) * np.float32(scale)

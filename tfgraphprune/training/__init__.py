@@ -1,0 +1,1 @@
+"""RECOVER: data sets, training, fine-tuning, distillation and tfmot's gradual schedule."""

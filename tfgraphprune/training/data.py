@@ -1,0 +1,156 @@
+"""Data sets with their three disjoint parts: training, reward, test."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfgraphprune.batches import Data, as_arrays, is_dataset, sparse_labels
+from tfgraphprune.errors import MissingExtraError, UserError
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A data set in three parts that share no image.
+
+    Attributes:
+        name: of the data set.
+        train: float32 images `[n, height, width, channels]` in [0, 1] and int64 labels `[n]`.
+        reward: likewise, held out of training; the search measures its reward here.
+        test: likewise; looked at once, at the end.
+        classes: number of classes.
+    """
+
+    name: str
+    train: Arrays
+    reward: Arrays
+    test: Arrays
+    classes: int
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one image."""
+        return tuple(self.train[0].shape[1:])
+
+
+def load_digits(seed: int = 0) -> Splits:
+    """scikit-learn's 8x8 digits (Alpaydin and Kaynak, 1998), which ship with scikit-learn.
+
+    Args:
+        seed: of the stratified split into 1,077 training, 270 reward and 450 test images.
+    """
+    from sklearn.datasets import load_digits as load
+    from sklearn.model_selection import train_test_split
+
+    bunch = load()
+    images = (bunch.images / 16.0).astype(np.float32)[..., None]
+    labels = bunch.target.astype(np.int64)
+    rest, test, rest_labels, test_labels = train_test_split(
+        images, labels, test_size=450, stratify=labels, random_state=seed
+    )
+    train, reward, train_labels, reward_labels = train_test_split(
+        rest, rest_labels, test_size=270, stratify=rest_labels, random_state=seed
+    )
+    return Splits("digits", (train, train_labels), (reward, reward_labels), (test, test_labels), 10)
+
+
+def load_tfds(
+    name: str,
+    data_dir: str | os.PathLike | None = None,
+    reward_examples: int = 5000,
+    download: bool = True,
+) -> Splits:
+    """An image classification set of TensorFlow Datasets; its last training images are reward.
+
+    Args:
+        name: such as `cifar10`; images of one size, splits `train` and `test`.
+        data_dir: where prepared data lies, or is put; TensorFlow Datasets' own default.
+        reward_examples: how many images, from the end of `train`, are held out.
+        download: whether missing data may be fetched.
+
+    Raises:
+        MissingExtraError: tensorflow-datasets is not installed.
+        UserError: no such data, or too little of it.
+    """
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise MissingExtraError(f"Loading {name!r}", "tensorflow-datasets", "datasets") from error
+    if data_dir is not None and not download and not Path(data_dir).is_dir():
+        raise UserError(f"there is no data folder {data_dir}: give the folder, or allow download.")
+    try:
+        parts, info = tfds.load(
+            name,
+            split=["train", "test"],
+            data_dir=data_dir,
+            download=download,
+            with_info=True,
+            as_supervised=True,
+            shuffle_files=False,
+        )
+    except Exception as error:
+        raise UserError(
+            f"TensorFlow Datasets can't load {name!r} ({str(error).splitlines()[0]}): check the "
+            "name, and that data_dir holds it where there is no network."
+        ) from error
+    (images, labels), test = (_decode(part) for part in parts)
+    if not 0 < reward_examples < len(images):
+        raise UserError(
+            f"reward_examples must be from 1 to {len(images) - 1} for {name!r}, "
+            f"not {reward_examples}."
+        )
+    train = (images[:-reward_examples], labels[:-reward_examples])
+    reward = (images[-reward_examples:], labels[-reward_examples:])
+    return Splits(name, train, reward, test, info.features["label"].num_classes)
+
+
+def split_reward(data: Data, share: float, seed: int) -> tuple[Data, Data]:
+    """Hold a share of the training data out for the reward.
+
+    Args:
+        data: arrays, split with equal class shares where each class has two examples; or a batched
+            data set, whose last batches are held out.
+        share: in (0, 1).
+        seed: of the split of arrays.
+
+    Returns:
+        The rest and the held out part, each of the kind that came.
+
+    Raises:
+        UserError: too few examples.
+    """
+    if is_dataset(data):
+        batches = int(data.reduce(0, lambda n, *_: n + 1).numpy())
+        held = max(1, round(batches * share))
+        if batches < 2:
+            raise UserError(
+                "the training data has one batch, so none can be held out for the reward: pass "
+                "validation_data."
+            )
+        return data.take(batches - held), data.skip(batches - held)
+    x, y = as_arrays(data)
+    if len(x) < 10:
+        raise UserError(
+            f"{len(x)} training examples are too few to hold some out: pass validation_data."
+        )
+    from sklearn.model_selection import train_test_split
+
+    classes = sparse_labels(y)
+    counts = np.unique(classes, return_counts=True)[1]
+    stratify = classes if counts.min() > 1 and round(len(x) * share) >= len(counts) else None
+    rest, held = train_test_split(
+        np.arange(len(x)), test_size=share, stratify=stratify, random_state=seed
+    )
+    return (x[rest], y[rest]), (x[held], y[held])
+
+
+def _decode(part: Any) -> Arrays:
+    pairs = list(part.as_numpy_iterator())
+    images = np.stack([image for image, _ in pairs]).astype(np.float32) / 255
+    return images, np.array([label for _, label in pairs], np.int64)

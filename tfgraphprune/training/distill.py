@@ -1,0 +1,82 @@
+"""Knowledge distillation: the pruned model learns from the dense model's outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from tfgraphprune.outputs import gives_probabilities, log_probabilities
+
+
+class Distiller(keras.Model):
+    """Trains a student on labels and on a teacher's outputs.
+
+    Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531:
+    `loss = (1 - alpha) CE(y, s) + alpha T^2 KL(softmax(t / T) || softmax(s / T))`. Without a
+    teacher it is plain cross-entropy.
+
+    Args:
+        student: the model that learns; logits or probabilities, as is the teacher.
+        teacher: a model on the same inputs and classes, never trained; or `None`.
+        alpha: weight of the teacher's part, from 0 to 1.
+        temperature: T.
+        label_smoothing: share of the label's probability spread over all classes.
+    """
+
+    def __init__(
+        self,
+        student: Any,
+        teacher: Any = None,
+        alpha: float = 0.5,
+        temperature: float = 4.0,
+        label_smoothing: float = 0.0,
+    ):
+        super().__init__()
+        self.student = student
+        self.teacher = teacher
+        self._alpha = alpha if teacher is not None else 0.0
+        self._temperature = temperature
+        self._smoothing = label_smoothing
+        self._student_probabilities = gives_probabilities(student)
+        self._mean_loss = keras.metrics.Mean("loss")
+        self._teacher_probabilities = teacher is not None and gives_probabilities(teacher)
+
+    @property
+    def trainable_variables(self) -> list:
+        """The student's only."""
+        return self.student.trainable_variables
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """The student's outputs."""
+        return self.student(inputs, training=training)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None
+    ) -> tf.Tensor:
+        """Cross-entropy with the labels, the teacher's part, and the student's own penalties."""
+        hard = log_probabilities(y_pred, self._student_probabilities)
+        target = _distribution(y, tf.shape(hard)[-1], self._smoothing)
+        losses = -(1 - self._alpha) * tf.reduce_sum(target * hard, -1)
+        if self.teacher is not None:
+            heat = self._temperature
+            outputs = tf.stop_gradient(self.teacher(x, training=False))
+            taught = log_probabilities(outputs, self._teacher_probabilities, heat)
+            learned = log_probabilities(y_pred, self._student_probabilities, heat)
+            divergence = tf.reduce_sum(tf.exp(taught) * (taught - learned), -1)
+            losses += self._alpha * heat**2 * divergence
+        if sample_weight is not None:
+            losses *= tf.cast(tf.reshape(sample_weight, tf.shape(losses)), losses.dtype)
+        loss = tf.reduce_mean(losses) + sum(self.student.losses)
+        self._mean_loss.update_state(loss, tf.shape(losses)[0])
+        return loss
+
+
+def _distribution(y: tf.Tensor, classes: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """Label distributions `[n, classes]` from indices `[n]`, `[n, 1]` or one-hot rows."""
+    if y.shape.rank == 2 and y.shape[-1] != 1:
+        target = tf.cast(y, tf.float32)
+    else:
+        target = tf.one_hot(tf.cast(tf.reshape(y, [-1]), tf.int32), classes)
+    return target * (1 - smoothing) + smoothing / tf.cast(classes, tf.float32)

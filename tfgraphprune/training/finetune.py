@@ -1,0 +1,124 @@
+"""Training with the optimizers of the papers: dense models, and pruned ones with a teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tf_keras as keras
+
+from tfgraphprune.batches import Data, check, is_dataset
+from tfgraphprune.errors import UserError
+from tfgraphprune.training.distill import Distiller
+from tfgraphprune.training.fit import OnEpoch, Row, fit
+
+LEARNING_RATES = {"sgd": 0.05, "adam": 3e-3}
+"""Peaks of the cosine schedule."""
+
+_WARMUP_SHARE = 0.05
+_NO_DECAY = ("gamma", "beta", "bias")
+
+
+def finetune(
+    model: Any,
+    train_data: Data,
+    *,
+    epochs: int = 10,
+    teacher: Any = None,
+    optimizer: str = "sgd",
+    learning_rate: float | None = None,
+    weight_decay: float = 1e-4,
+    alpha: float = 0.5,
+    temperature: float = 4.0,
+    label_smoothing: float = 0.0,
+    batch_size: int = 64,
+    augment: str | None = None,
+    validation_data: Data | None = None,
+    seed: int = 0,
+    checkpoint_dir: Path | None = None,
+    log_dir: Path | None = None,
+    callbacks: tuple[Any, ...] = (),
+    on_epoch: OnEpoch | None = None,
+    verbose: int | str = "auto",
+) -> list[Row]:
+    """Train a classifier in place; with a teacher, by knowledge distillation.
+
+    The learning rate rises over the first twentieth of the steps and falls along a cosine to 0.
+    Weight decay skips biases and BatchNorm.
+
+    Args:
+        model: ends in logits or softmax.
+        train_data: `(x, y)` arrays or a batched data set.
+        epochs: 0 does nothing.
+        teacher: the dense model; `None` trains on labels alone.
+        optimizer: `sgd` (Nesterov momentum 0.9) or `adam`.
+        learning_rate: its peak; by default `LEARNING_RATES`.
+        weight_decay: decoupled, for `sgd` only.
+        alpha: the teacher's share of the loss.
+        temperature: of the distillation.
+        label_smoothing: see `Distiller`.
+        batch_size: for arrays.
+        augment: a name in `augment.AUGMENTATIONS`.
+        validation_data: measured after each epoch.
+        seed: of order and augmentation.
+        checkpoint_dir: makes the training resumable.
+        log_dir: for TensorBoard.
+        callbacks: further Keras callbacks.
+        on_epoch: called with each new row.
+        verbose: as in Keras.
+
+    Returns:
+        A row for each epoch: epoch, loss, accuracy, and `val_...` with validation data.
+
+    Raises:
+        UserError: a setting or data that can't be used, or a loss that is not finite.
+    """
+    check(train_data, "train_data")
+    if optimizer not in LEARNING_RATES:
+        raise UserError(f"optimizer must be one of {tuple(LEARNING_RATES)}, not {optimizer!r}.")
+    if epochs == 0:
+        return []
+    distiller = Distiller(model, teacher, alpha, temperature, label_smoothing)
+    steps = epochs * steps_an_epoch(train_data, batch_size)
+    peak = LEARNING_RATES[optimizer] if learning_rate is None else learning_rate
+    distiller.compile(
+        optimizer=_optimizer(optimizer, peak, steps, weight_decay),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    return fit(
+        distiller,
+        train_data,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        augment=augment,
+        validation_data=validation_data,
+        weights_of=model,
+        checkpoint_dir=checkpoint_dir,
+        log_dir=log_dir,
+        callbacks=callbacks,
+        on_epoch=on_epoch,
+        verbose=verbose,
+    )
+
+
+def _optimizer(name: str, peak: float, steps: int, weight_decay: float) -> Any:
+    warmup = max(1, round(steps * _WARMUP_SHARE))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup
+    )
+    if name == "adam":
+        return keras.optimizers.Adam(schedule)
+    optimizer = keras.optimizers.SGD(
+        schedule, momentum=0.9, nesterov=True, weight_decay=weight_decay or None
+    )
+    optimizer.exclude_from_weight_decay(var_names=list(_NO_DECAY))
+    return optimizer
+
+
+def steps_an_epoch(data: Data, batch_size: int) -> int:
+    """Batches in one pass over the data."""
+    if is_dataset(data):
+        return int(data.reduce(0, lambda count, *_: count + 1).numpy())
+    return -(-len(data[0]) // batch_size)

@@ -1,0 +1,123 @@
+"""Training epoch by epoch, so that an interrupted run goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tfgraphprune.batches import Data, as_dataset
+from tfgraphprune.errors import UserError
+from tfgraphprune.training.augment import epoch_dataset
+from tfgraphprune.workdir import write_atomically
+
+Row = dict[str, Any]
+OnEpoch = Callable[[Row], None]
+
+
+def fit(
+    model: Any,
+    train_data: Data,
+    *,
+    epochs: int,
+    batch_size: int = 64,
+    seed: int = 0,
+    augment: str | None = None,
+    validation_data: Data | None = None,
+    weights_of: Any = None,
+    checkpoint_dir: Path | None = None,
+    log_dir: Path | None = None,
+    callbacks: Sequence[Any] = (),
+    on_epoch: OnEpoch | None = None,
+    verbose: int | str = "auto",
+) -> list[Row]:
+    """Train a compiled model, with a checkpoint after each epoch.
+
+    The order of the data and its augmentation are functions of the seed and the epoch, so a run
+    that was killed and started again ends with the weights of one left alone. Layers that draw
+    their own random numbers (dropout) are the exception.
+
+    Args:
+        model: compiled.
+        train_data: `(x, y)` arrays or a batched data set.
+        epochs: how many in all, those of an interrupted run included.
+        batch_size: for arrays.
+        seed: of order and augmentation.
+        augment: a name in `augment.AUGMENTATIONS`.
+        validation_data: measured after each epoch.
+        weights_of: the model whose weights are checkpointed; `model` by default.
+        checkpoint_dir: keeps the state; nothing resumes without it.
+        log_dir: for TensorBoard.
+        callbacks: further Keras callbacks.
+        on_epoch: called with each new row, before it is checkpointed.
+        verbose: as in Keras; by default bars on a terminal and a line an epoch elsewhere.
+
+    Returns:
+        A row for each epoch: `epoch` from 1, and Keras' figures.
+
+    Raises:
+        UserError: the loss is no longer finite; the weights are then those of the last good epoch.
+    """
+    model.optimizer.build(model.trainable_variables)
+    state = tf.train.Checkpoint(model=weights_of or model, optimizer=model.optimizer)
+    manager, rows = None, list[Row]()
+    if checkpoint_dir is not None:
+        manager = tf.train.CheckpointManager(state, str(checkpoint_dir), max_to_keep=2)
+        rows = _restore(state, manager, checkpoint_dir)
+    writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else None
+    held = as_dataset(validation_data, batch_size) if validation_data is not None else None
+    for epoch in range(len(rows), epochs):
+        batches = epoch_dataset(
+            train_data, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment
+        )
+        # Callbacks may draw on Keras' epoch counter, so each call of fit continues it.
+        history = model.fit(
+            batches,
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            validation_data=held,
+            callbacks=list(callbacks),
+            verbose=_bars() if verbose == "auto" else verbose,
+        )
+        row = {name: float(values[-1]) for name, values in history.history.items()}
+        if not math.isfinite(row["loss"]):
+            if manager is not None and manager.latest_checkpoint:
+                state.restore(manager.latest_checkpoint)
+            raise UserError(
+                f"the training loss became {row['loss']} in epoch {epoch + 1}: lower the learning "
+                "rate, or check the data; the last good weights are kept."
+            )
+        rows.append({"epoch": epoch + 1, **row})
+        if on_epoch is not None:
+            on_epoch(rows[-1])
+        if writer is not None:
+            with writer.as_default(step=epoch + 1):
+                for name, value in row.items():
+                    tf.summary.scalar(name, value)
+        if manager is not None and checkpoint_dir is not None:
+            # History first: a kill between the two leaves rows that restoring cuts off again.
+            write_atomically(checkpoint_dir / "history.json", json.dumps(rows))
+            manager.save(checkpoint_number=epoch + 1)
+    return rows
+
+
+def _bars() -> int:
+    return 1 if sys.stdout.isatty() else 2
+
+
+def _restore(state: Any, manager: Any, folder: Path) -> list[Row]:
+    """Restore the newest whole checkpoint, and return the rows of the epochs up to it."""
+    for path in reversed(manager.checkpoints):
+        try:
+            rows = json.loads((folder / "history.json").read_text())
+            state.restore(path).expect_partial()
+        except (OSError, ValueError, tf.errors.OpError):
+            continue
+        done = int(path.rsplit("-", 1)[1])
+        return rows[:done]
+    return []

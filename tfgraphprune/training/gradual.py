@@ -1,0 +1,182 @@
+"""Gradual pruning with tfmot: its schedule shrinks whole channels while the network trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras as keras
+from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl, pruning_wrapper
+
+from tfgraphprune.graph.groups import ChannelGroup, GroupAxis
+from tfgraphprune.graph.layer_graph import LayerGraph, layer_at
+from tfgraphprune.pruning.criteria import Criterion, resolve_criterion
+from tfgraphprune.pruning.masking import copy_model
+from tfgraphprune.pruning.plan import PruningPlan
+
+_RAMP_SHARE = 0.5
+"""Share of the training in which channels go; the rest trains the network that is left."""
+
+_UPDATES = 50
+"""About how many times the masks change on the way."""
+
+
+class ChannelGate:
+    """The shared mask of one channel group: every kernel that reads the group follows it.
+
+    Args:
+        group: the channel group.
+        kept: indices that stay at the end.
+        importance: float `[size]`; of the channels that go, the least important go first.
+    """
+
+    def __init__(self, group: ChannelGroup, kept: tuple[int, ...], importance: np.ndarray):
+        going = np.setdiff1d(np.arange(group.size), kept)
+        going = going[np.argsort(importance[going], kind="stable")]
+        place = np.full(group.size, len(going) + 1)
+        place[going] = np.arange(len(going))
+        self._place = tf.constant(place, tf.float32)
+        self._count = len(going)
+
+    def open(self, progress: tf.Tensor) -> tf.Tensor:
+        """1 for each channel that is left at `progress` (0 to 1), else 0; float32 `[size]`."""
+        return tf.cast(self._place >= tf.round(progress * self._count), tf.float32)
+
+
+class _ChannelPruning(pruning_impl.Pruning):
+    """tfmot's pruning object with masks read off the shared gates instead of magnitudes."""
+
+    def __init__(self, gates: list[tuple[GroupAxis, ChannelGate]], final: float, **arguments: Any):
+        super().__init__(**arguments)
+        self._gates = gates
+        self._final = final
+
+    def _maybe_update_block_mask(self, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        sparsity = self._pruning_schedule(self._step_fn())[1]
+        progress = tf.cast(sparsity, tf.float32) / self._final
+        mask = tf.ones(weights.shape)
+        for axis, gate in self._gates:
+            size, width = axis.positions.shape[0], weights.shape[axis.axis]
+            # Positions of other groups on the same axis read the extra entry, which is always 1.
+            index = np.full(width, size)
+            index[axis.positions] = np.arange(size)[:, None]
+            line = tf.gather(tf.concat([gate.open(progress), [1.0]], 0), index)
+            shape = [1] * len(weights.shape)
+            shape[axis.axis] = width
+            mask *= tf.reshape(line, shape)
+        return tf.cast(sparsity, weights.dtype), tf.cast(mask, weights.dtype)
+
+
+class PruneChannels(pruning_wrapper.PruneLowMagnitude):
+    """tfmot's wrapper around a layer whose kernel reads channels that are going.
+
+    A subclass of `PruneLowMagnitude`, so that tfmot's `UpdatePruningStep`, `PruningSummaries` and
+    `strip_pruning` know it.
+
+    Args:
+        layer: a Keras layer that tfmot can wrap.
+        gates: where its kernel reads which group.
+        final: the schedule's last sparsity.
+        pruning_schedule: tfmot's schedule, from 0 to `final`.
+    """
+
+    def __init__(
+        self,
+        layer: Any,
+        gates: list[tuple[GroupAxis, ChannelGate]],
+        final: float,
+        pruning_schedule: Any,
+        **kwargs: Any,
+    ):
+        super().__init__(layer, pruning_schedule=pruning_schedule, **kwargs)
+        self._gates = gates
+        self._final = final
+
+    def build(self, input_shape: Any) -> None:
+        """Build tfmot's wrapper and put the shared gates in the place of its pruning object."""
+        super().build(input_shape)
+        self.pruning_obj = _ChannelPruning(
+            self._gates,
+            self._final,
+            training_step_fn=lambda: self.pruning_step,
+            pruning_vars=self.pruning_vars,
+            pruning_schedule=self.pruning_schedule,
+            block_size=self.block_size,
+            block_pooling_type=self.block_pooling_type,
+        )
+
+
+def wrap(
+    graph: LayerGraph, plan: PruningPlan, steps: int, criterion: str | Criterion = "l2"
+) -> Any:
+    """A copy of the graph's model whose channels go while it trains, under tfmot's callback.
+
+    Args:
+        graph: the dense model's graph.
+        plan: what is left at the end.
+        steps: training steps in all; channels go in the first half of them.
+        criterion: decides which of the channels that go are the first.
+    """
+    copy = copy_model(graph.model)
+    importance = resolve_criterion(criterion)(graph)
+    sizes = {group.name: group.size for group in graph.channel_groups}
+    total = sum(sizes[name] for name in plan.kept)
+    final = 1 - sum(map(len, plan.kept.values())) / max(total, 1)
+    if final <= 0:
+        return copy
+    end = max(1, round(steps * _RAMP_SHARE))
+    schedule = tfmot.sparsity.keras.PolynomialDecay(
+        0.0, final, begin_step=0, end_step=end, frequency=_frequency(end)
+    )
+    gates = _gates_by_layer(graph, copy, plan.kept, importance)
+
+    def clone(layer: Any) -> Any:
+        if isinstance(layer, keras.Model):
+            return keras.models.clone_model(layer, clone_function=clone)
+        if id(layer) in gates:
+            return PruneChannels(layer, gates[id(layer)], final, schedule)
+        return layer
+
+    return keras.models.clone_model(copy, clone_function=clone)
+
+
+def callbacks(log_dir: Path | None = None) -> list[Any]:
+    """tfmot's callbacks: the pruning step, and with `log_dir` its summaries for TensorBoard."""
+    result = [tfmot.sparsity.keras.UpdatePruningStep()]
+    if log_dir is not None:
+        result.append(tfmot.sparsity.keras.PruningSummaries(log_dir=str(log_dir)))
+    return result
+
+
+def strip(model: Any) -> Any:
+    """The plain model inside the wrappers, with zeros where channels went."""
+    return tfmot.sparsity.keras.strip_pruning(model)
+
+
+def _frequency(end: int) -> int:
+    """Steps between updates: a divisor of `end`, so that the last update is the final one."""
+    rough = max(1, end // _UPDATES)
+    return max(step for step in range(1, rough + 1) if end % step == 0)
+
+
+def _gates_by_layer(
+    graph: LayerGraph,
+    copy: Any,
+    kept: Mapping[str, tuple[int, ...]],
+    importance: Mapping[str, np.ndarray],
+) -> dict[int, list[tuple[GroupAxis, ChannelGate]]]:
+    """For each consumer layer of the copy, where it reads which gate."""
+    gates: dict[int, list[tuple[GroupAxis, ChannelGate]]] = {}
+    for group in graph.prunable_groups:
+        if len(kept.get(group.name, range(group.size))) == group.size:
+            continue
+        gate = ChannelGate(group, kept[group.name], np.asarray(importance[group.name]))
+        for axis in group.axes:
+            if axis.role == "in":
+                layer = layer_at(copy, axis.path)
+                gates.setdefault(id(layer), []).append((axis, gate))
+    return gates

@@ -1,0 +1,79 @@
+"""From a plan to a smaller model that has its accuracy back: the recoveries by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tfgraphprune.batches import Data
+from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
+from tfgraphprune.pruning.plan import PruningPlan
+from tfgraphprune.pruning.surgery import prune
+from tfgraphprune.settings import FineTune
+from tfgraphprune.training import gradual
+from tfgraphprune.training.finetune import finetune, steps_an_epoch
+from tfgraphprune.training.fit import OnEpoch, Row
+
+FitFn = Callable[[Any, Any], Any]
+
+
+def recover(
+    graph: LayerGraph,
+    plan: PruningPlan,
+    settings: FineTune,
+    train_data: Data,
+    calibration: Data,
+    *,
+    validation_data: Data | None = None,
+    fit_fn: FitFn | None = None,
+    seed: int = 0,
+    checkpoint_dir: Path | None = None,
+    log_dir: Path | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> tuple[Any, list[Row]]:
+    """Cut and train, in the order that `settings.recovery` says.
+
+    Args:
+        graph: the dense model's graph; the dense model is the teacher.
+        plan: what stays.
+        settings: recovery, epochs and optimizer.
+        train_data: what to train on.
+        calibration: training examples for the BatchNorm statistics.
+        validation_data: measured after each epoch.
+        fit_fn: replaces the training after a `one_shot` cut: `fit_fn(model, teacher) -> model`.
+        seed: of order and augmentation.
+        checkpoint_dir: makes the training resumable.
+        log_dir: for TensorBoard.
+        on_epoch: called with each new row of the training.
+
+    Returns:
+        The pruned model, and a row for each epoch.
+    """
+    teacher = graph.model if settings.distill else None
+    arguments: dict[str, Any] = {
+        "epochs": settings.epochs,
+        "teacher": teacher,
+        "optimizer": settings.optimizer,
+        "learning_rate": settings.learning_rate,
+        "batch_size": settings.batch_size,
+        "augment": settings.augment,
+        "validation_data": validation_data,
+        "seed": seed,
+        "checkpoint_dir": checkpoint_dir,
+        "log_dir": log_dir,
+        "on_epoch": on_epoch,
+    }
+    if settings.recovery == "gradual" and settings.epochs and fit_fn is None:
+        steps = settings.epochs * steps_an_epoch(train_data, settings.batch_size)
+        wrapped = gradual.wrap(graph, plan, steps)
+        rows = finetune(
+            wrapped, train_data, callbacks=tuple(gradual.callbacks(log_dir)), **arguments
+        )
+        return prune(gradual.strip(wrapped), plan), rows
+    small = prune(graph.model, plan)
+    reestimate_batchnorm(small, calibration)
+    if fit_fn is not None:
+        return fit_fn(small, graph.model), []
+    return small, finetune(small, train_data, **arguments)
