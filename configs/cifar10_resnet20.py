@@ -38,23 +38,28 @@ def get_config() -> ConfigDict:
     model.weights = ""
 
     config.train = train = ConfigDict()
-    # Training of the dense model, where neither file is given (hours on a CPU).
+    # Epochs for the dense model, where neither file is given (hours on a CPU).
     train.epochs = 160
+    # "adam" or "sgd" (with Nesterov momentum 0.9).
     train.optimizer = "sgd"
     # Peak of the cosine schedule.
     train.learning_rate = 0.1
+    # Images in a step.
     train.batch_size = 128
     # "shift" moves images by up to a pixel; "crop_flip" suits photographs; "" does nothing.
     train.augment = "crop_flip"
 
-    config.budget = budget = ConfigDict()
     # What the pruned model may cost; 0 sets no limit, and all other limits hold at once.
-    # Ratios are of the dense model's cost; macs_ratio excludes macs, params_ratio params.
+    config.budget = budget = ConfigDict()
+    # Multiply-accumulates for one image, as a share of the dense model's.
     budget.macs_ratio = 0.5
+    # The same as a number, in place of macs_ratio.
     budget.macs = 0.0
+    # Parameters, as a share of the dense model's.
     budget.params_ratio = 0.0
+    # The same as a number, in place of params_ratio.
     budget.params = 0.0
-    # Of the float32 TFLite file.
+    # Bytes of the float32 TFLite file.
     budget.file_bytes = 0.0
 
     config.search = search = ConfigDict()
@@ -76,13 +81,15 @@ def get_config() -> ConfigDict:
     finetune.epochs = 2
     # "one_shot" cuts, then trains; "gradual" shrinks whole channels while it trains, then cuts.
     finetune.recovery = "one_shot"
+    # "adam" or "sgd".
     finetune.optimizer = "sgd"
     # Peak of the cosine schedule; 0 for the optimizer's own default.
     finetune.learning_rate = 0.0
+    # Images in a step.
     finetune.batch_size = 128
     # Whether to learn from the dense model's outputs too.
     finetune.distill = True
-    # As above.
+    # As train.augment.
     finetune.augment = "crop_flip"
 
     config.export = export = ConfigDict()

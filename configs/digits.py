@@ -34,23 +34,28 @@ def get_config() -> ConfigDict:
     model.weights = ""
 
     config.train = train = ConfigDict()
-    # Training of the dense model, where neither file is given.
+    # Epochs for the dense model, where neither file is given.
     train.epochs = 40
+    # "adam" or "sgd" (with Nesterov momentum 0.9).
     train.optimizer = "adam"
     # Peak of the cosine schedule.
     train.learning_rate = 3e-3
+    # Images in a step.
     train.batch_size = 32
     # "shift" moves images by up to a pixel; "crop_flip" suits photographs; "" does nothing.
     train.augment = "shift"
 
-    config.budget = budget = ConfigDict()
     # What the pruned model may cost; 0 sets no limit, and all other limits hold at once.
-    # Ratios are of the dense model's cost; macs_ratio excludes macs, params_ratio params.
+    config.budget = budget = ConfigDict()
+    # Multiply-accumulates for one image, as a share of the dense model's.
     budget.macs_ratio = 0.5
+    # The same as a number, in place of macs_ratio.
     budget.macs = 0.0
+    # Parameters, as a share of the dense model's.
     budget.params_ratio = 0.0
+    # The same as a number, in place of params_ratio.
     budget.params = 0.0
-    # Of the float32 TFLite file.
+    # Bytes of the float32 TFLite file.
     budget.file_bytes = 0.0
 
     config.search = search = ConfigDict()
@@ -69,16 +74,18 @@ def get_config() -> ConfigDict:
 
     config.finetune = finetune = ConfigDict()
     # Passes over the training images after the cut.
-    finetune.epochs = 15
+    finetune.epochs = 40
     # "one_shot" cuts, then trains; "gradual" shrinks whole channels while it trains, then cuts.
     finetune.recovery = "one_shot"
+    # "adam" or "sgd".
     finetune.optimizer = "sgd"
     # Peak of the cosine schedule; 0 for the optimizer's own default.
     finetune.learning_rate = 0.0
+    # Images in a step.
     finetune.batch_size = 32
     # Whether to learn from the dense model's outputs too.
     finetune.distill = True
-    # As above.
+    # As train.augment.
     finetune.augment = "shift"
 
     config.export = export = ConfigDict()

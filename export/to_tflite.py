@@ -1,6 +1,6 @@
-"""Keras model to checked TFLite file; the program that an installation has as `tfgraphprune export`.
+"""Keras model to checked TFLite file; installed, the program is called `tfgraphprune export`.
 
-    python export/to_tflite.py --model=model.keras --output=model.tflite --quantization=float16
+python export/to_tflite.py --model=model.keras --output=model.tflite --quantization=float16
 """
 
 from tfgraphprune.cli.common import run_program

@@ -117,7 +117,9 @@ def depthwise(multiplier: int):
 def separable():
     def body(x):
         x = L.SeparableConv2D(6, 3, depth_multiplier=2, activation="relu")(x)
-        return L.SeparableConv2D(8, 3, depth_multiplier=2, use_bias=False)(L.BatchNormalization()(x))
+        return L.SeparableConv2D(8, 3, depth_multiplier=2, use_bias=False)(
+            L.BatchNormalization()(x)
+        )
 
     return image_model(body)
 
@@ -222,7 +224,9 @@ def nested_sequential():
 def nested_functional():
     """Two inputs, two outputs, and a nested model inside the nested model."""
     a, b = keras.Input((6, 6, 4)), keras.Input((6, 6, 5))
-    core = keras.Sequential([L.Conv2D(6, 1, activation="relu"), L.BatchNormalization()], name="core")
+    core = keras.Sequential(
+        [L.Conv2D(6, 1, activation="relu"), L.BatchNormalization()], name="core"
+    )
     joined = core(L.Concatenate()([a, b]))
     inner = keras.Model([a, b], [joined, L.Conv2D(3, 3)(joined)], name="two")
 

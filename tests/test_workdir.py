@@ -42,7 +42,7 @@ def test_steps_payloads_and_the_finish_survive_reopening(tmp_path):
         assert run.mark("train", {"accuracy": 0.5}) == {"accuracy": 0.5}
         assert run.mark("cut")
         run.write("plan.json", "{}")
-        run.log("search", {"reward": 1})
+        run.log_row("search", {"evaluation": 1}, "evaluation")
         folder = run.folder
     with WorkDir.open(folder, KEY, OUTPUTS) as run:
         assert run.done("train") == {"accuracy": 0.5}
@@ -52,7 +52,7 @@ def test_steps_payloads_and_the_finish_survive_reopening(tmp_path):
         run.finish()
     with WorkDir.open(folder, KEY) as run:
         assert run.finished
-    assert rows_of(folder) == [{"stage": "search", "reward": 1}]
+    assert rows_of(folder) == [{"stage": "search", "evaluation": 1}]
     assert (folder / "plan.json").read_text() == "{}"
 
 
@@ -69,7 +69,7 @@ def test_overwrite_deletes_the_runs_files_and_no_others(tmp_path):
     with WorkDir.open(tmp_path, KEY, OUTPUTS) as run:
         run.write("plan.json", "old")
         run.write("extra.json", "old")
-        run.log("train", {"epoch": 1})
+        run.log_row("train", {"epoch": 1}, "epoch")
         sac = run.directory("checkpoints", "sac")
         for name in WRITTEN:
             (sac / name).parent.mkdir(exist_ok=True)
@@ -157,27 +157,27 @@ def test_two_processes_cannot_share_a_folder_and_a_kill_frees_it(tmp_path):
     WorkDir.open(tmp_path, KEY).__exit__()
 
 
-def test_rewinding_replaces_the_rows_of_one_stage(tmp_path):
+def test_a_row_replaces_itself_and_what_followed_in_its_stage(tmp_path):
     with WorkDir.open(tmp_path, KEY) as run:
-        for i in range(3):
-            run.log("train", {"epoch": i})
-            run.log("search", {"evaluation": i})
-        run.rewind("search", [{"evaluation": 0}])
-        run.log("search", {"evaluation": "again"})
+        for number in (1, 2, 3):
+            run.log_row("train", {"epoch": number}, "epoch")
+            run.log_row("search", {"evaluation": number, "reward": 0}, "evaluation")
+        run.log_row("search", {"evaluation": 2, "reward": 1}, "evaluation")
     rows = rows_of(tmp_path)
-    assert [r["epoch"] for r in rows if r["stage"] == "train"] == [0, 1, 2]
-    assert [r["evaluation"] for r in rows if r["stage"] == "search"] == [0, "again"]
+    assert [r["epoch"] for r in rows if r["stage"] == "train"] == [1, 2, 3]
+    searched = [(r["evaluation"], r["reward"]) for r in rows if r["stage"] == "search"]
+    assert searched == [(1, 0), (2, 1)]
 
 
 def test_what_a_kill_left_half_written_goes_at_the_next_start(tmp_path):
     with WorkDir.open(tmp_path, KEY, OUTPUTS) as run:
-        run.log("train", {"epoch": 1})
+        run.log_row("train", {"epoch": 1}, "epoch")
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"stage": "tr')
     for name in ("state.json.tmp123", "plan.json.tmp9", "plan.json.tmpl"):
         (tmp_path / name).touch()
     with WorkDir.open(tmp_path, KEY, OUTPUTS) as run:
-        run.log("train", {"epoch": 2})
+        run.log_row("train", {"epoch": 2}, "epoch")
     assert [row["epoch"] for row in rows_of(tmp_path)] == [1, 2]
     assert [p.name for p in tmp_path.glob("*.tmp*")] == ["plan.json.tmpl"]
 
@@ -203,10 +203,9 @@ from tfgraphprune.workdir import WorkDir
 
 with WorkDir.open(sys.argv[1], {"model": "1"}, ("plan.json",)) as run:
     rows = (run.done("search") or {"rows": []})["rows"]
-    run.rewind("search", rows)
     for step in range(len(rows), 200):
         row = {"step": step, "padding": "x" * 500}
-        run.log("search", row)
+        run.log_row("search", row, "step")
         rows.append(row)
         run.mark("search", {"rows": rows})
         run.write("plan.json", f"{step:04d}" * 25_000)

@@ -106,7 +106,9 @@ def test_one_channel_fewer_removes_the_expected_slices():
     keep = [0, 1, 3, 4, 5]
     small = prune(model, PruningPlan.from_indices(graph, {"conv2d_1": keep}))
     cut = {"conv2d_1/kernel": 3, "conv2d_2/kernel": 2}
-    cut |= {f"batch_normalization_1/{n}": 0 for n in "gamma beta moving_mean moving_variance".split()}
+    cut |= {
+        f"batch_normalization_1/{n}": 0 for n in "gamma beta moving_mean moving_variance".split()
+    }
     for old, new in zip(model.weights, small.weights, strict=True):
         value, name = old.numpy(), old.name.split(":")[0]
         if name in cut:
@@ -140,3 +142,17 @@ def test_a_compiled_model_comes_back_compiled_where_that_is_possible(loss, compi
         assert float(small.optimizer.learning_rate.numpy()) == pytest.approx(3e-4)
         x = networks.inputs_for(model)
         assert np.isfinite(small.fit(x, np.zeros((4, 3)), verbose=0).history["loss"]).all()
+
+
+@pytest.mark.parametrize("name", ["split_concat", "resnet_a", "arithmetic", "nested_twice"])
+def test_a_loaded_model_is_cut_alike(name, tmp_path):
+    """Keras gives the ops of a loaded model by name what it gave them by position before."""
+    model = networks.build(name)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    plan = make_plan(LayerGraph.from_model(model), "half")
+    x = networks.inputs_for(model)
+    for left, right in zip(prune(model, plan).weights, prune(loaded, plan).weights, strict=True):
+        np.testing.assert_array_equal(left.numpy(), right.numpy())
+    for small in (prune(loaded, plan), prune(model, plan)):
+        assert error(networks.outputs_of(masked(loaded, plan), x), networks.outputs_of(small, x)) < 1e-4

@@ -41,7 +41,7 @@ def test_the_last_execution_stands_for_the_counts():
     problem = PatternProblem(4)
     environment = PruningEnvironment(problem)
     with pytest.raises(ValueError, match="no step"):
-        environment.last_execution  # noqa: B018
+        environment.last_execution
     environment.reset()
     environment.step(np.array([0.9, -0.9, 0.3, 0], np.float32))
     execution = environment.last_execution

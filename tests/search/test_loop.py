@@ -88,7 +88,7 @@ def test_when_no_checkpoint_is_whole_it_says_so(tmp_path):
         search(StoppingProblem(8), checkpoint_dir=tmp_path)
     for path in tmp_path.glob("*.index"):
         damage(path, "torn")
-    with pytest.raises(UserError, match="none of the 2 search checkpoints in .* can be read"):
+    with pytest.raises(UserError, match=r"none of the 2 search checkpoints in .* can be read"):
         search(checkpoint_dir=tmp_path)
 
 
@@ -180,7 +180,7 @@ def test_the_search_goes_on_after_a_failure():
 
 def test_a_reward_that_fails_from_the_start_ends_it():
     problem = FailingProblem(1, 99)
-    with pytest.raises(UserError, match="first 3 evaluations .* the metric broke"):
+    with pytest.raises(UserError, match=r"first 3 evaluations .* the metric broke"):
         search(problem)
     assert len(problem.rewarded) == 3
 

@@ -111,17 +111,17 @@ def test_tf_agents_checkpointer_restores_everything(tmp_path, searched):
         search.agent.train_step_counter
     )
     other = SacSearch(PatternProblem(4), 12, seed=5, settings=SHORT)
-    other.seed = other.agent._seed = 0
+    other.seed = search.seed
     checkpointer = common.Checkpointer(str(tmp_path), max_to_keep=1, **other.state())
     assert checkpointer.checkpoint_exists
     for ours, theirs in zip(weights(other), weights(search), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    twin = SacSearch(PatternProblem(4), 12, seed=0, settings=SHORT)
-    run(twin, 0, 8)
-    for outcome, expected in zip(run(other, 8, 12), run(twin, 8, 12), strict=True):
-        assert outcome.execution.counts == expected.execution.counts
-    for ours, theirs in zip(weights(other), weights(twin), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    stored = search.replay.everything(), other.replay.everything()
+    tf.nest.map_structure(np.testing.assert_array_equal, *stored)
+    for episode in (9, 11):
+        np.testing.assert_array_equal(other.propose(episode), search.propose(episode))
+    batches = [s._standardised(16, tf.constant([0, 1])) for s in (other, search)]
+    tf.nest.map_structure(np.testing.assert_array_equal, *batches)
 
 
 def test_a_saved_policy_gives_the_same_action(tmp_path, searched):
@@ -136,23 +136,23 @@ def test_a_saved_policy_gives_the_same_action(tmp_path, searched):
     assert np.abs(loaded.action(moved).action - loaded.action(step).action).max() > 1e-3
 
 
-def test_a_search_stopped_twice_ends_as_one_left_alone(tmp_path):
+def test_a_search_stopped_in_training_ends_as_one_left_alone(tmp_path):
     def search(problem, **options):
-        return run_search(problem, "sac", evaluations=12, seed=3, progress=False, **options).rows
+        return run_search(problem, "sac", evaluations=10, seed=3, progress=False, **options).rows
 
     expected = search(PatternProblem(4))
-    for stop_at in (6, 3):
-        with pytest.raises(Stopped):
-            search(StoppingProblem(stop_at), checkpoint_dir=tmp_path)
+    with pytest.raises(Stopped):
+        search(StoppingProblem(6), checkpoint_dir=tmp_path)
     problem = PatternProblem(4)
     assert search(problem, checkpoint_dir=tmp_path, log_dir=tmp_path / "log") == expected
-    assert len(problem.rewarded) == 12 - 5 - 2
+    assert len(problem.rewarded) == 10 - 5
+    assert expected[9]["counts"] != expected[8]["counts"]
 
 
-@pytest.mark.parametrize(("groups", "evaluations"), [(1, 1), (1, 2), (1, 9)])
-def test_few_groups_and_evaluations(groups, evaluations):
+@pytest.mark.parametrize("evaluations", [1, 2])
+def test_one_group_and_next_to_no_evaluations(evaluations):
     rows = run_search(
-        PatternProblem(groups), "sac", evaluations=evaluations, seed=0, progress=False
+        PatternProblem(1), "sac", evaluations=evaluations, seed=0, progress=False
     ).rows
     assert len(rows) == evaluations
 

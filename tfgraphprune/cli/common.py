@@ -107,7 +107,7 @@ def run_program(program: Program, main: Callable[[flags.FlagValues], int | None]
 
     def guarded(_: Sequence[str]) -> int:
         try:
-            _import_quietly("tensorflow", "tf_agents")
+            _import_quietly("tensorflow")
             return main(flags.FLAGS) or 0
         except UserError as error:
             return _say(program, error, 1)
@@ -144,8 +144,8 @@ def _parse(program: Program, argv: Sequence[str]) -> list[str]:
     return rest
 
 
-def _import_quietly(*names: str) -> None:
-    """Import what is installed of these, without the notices that they print while they load."""
+def _import_quietly(name: str) -> None:
+    """Import a package, if it is installed, without the notices that it prints on loading."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     sys.stderr.flush()
@@ -153,9 +153,8 @@ def _import_quietly(*names: str) -> None:
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
-        for name in names:
-            with contextlib.suppress(ModuleNotFoundError):
-                import_module(name)
+        with contextlib.suppress(ModuleNotFoundError):
+            import_module(name)
     finally:
         sys.stderr.flush()
         os.dup2(kept, 2)

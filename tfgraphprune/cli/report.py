@@ -12,7 +12,7 @@ PROGRAM = Program(
     "report",
     __doc__ or "",
     required=("workdir",),
-    optional=("output", "overwrite"),
+    optional=("output", "overwrite", "allow_lambda"),
 )
 
 
@@ -20,7 +20,7 @@ def main(values: flags.FlagValues) -> None:
     """Write one HTML file, by default `report.html` in the run's folder, and print the summary."""
     from tfgraphprune.pipeline import load_result
 
-    report = load_result(values.workdir).report
+    report = load_result(values.workdir, values.allow_lambda).report
     output = Path(values.output or Path(values.workdir) / "report.html")
     report.save(output, overwrite=values.overwrite)
     print(report.summary())

@@ -9,7 +9,9 @@ from tfgraphprune.graph.layer_graph import LayerGraph
 
 
 def count_macs(model: Any) -> int:
-    """Multiply-accumulates of a model's convolutions and matrix products for one example.
+    """Multiply-accumulates of a model's convolutions and dense layers for one example.
+
+    Layers without a rule, such as custom ones, count as nothing.
 
     Raises:
         UserError: the model can't be read, or an input size is unknown.

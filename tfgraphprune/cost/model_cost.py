@@ -52,7 +52,7 @@ class ProductCost:
 
 
 def macs_cost(graph: LayerGraph) -> ProductCost:
-    """Multiply-accumulates of convolutions and matrix products for one example.
+    """Multiply-accumulates of convolutions and dense layers for one example.
 
     The same count as half of TensorFlow's profiler FLOPs for these ops; biases, normalization
     and activations are not counted.

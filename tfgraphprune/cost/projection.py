@@ -121,7 +121,8 @@ class Projection:
             shift: float, the common shift.
         """
         scores = np.asarray(scores, np.float64)
-        low, high = -60.0, 60.0
+        # From every group at its smallest to every group whole.
+        low, high = -60.0 - float(scores.max()), 60.0 - float(scores.min())
         if self.fits(self._widths(scores + high)):
             low = high
         for _ in range(60):

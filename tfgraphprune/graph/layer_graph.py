@@ -149,7 +149,7 @@ class LayerGraph:
     def fingerprint(self) -> str:
         """A hash of the layers' configurations, shapes and connections, not of the weights."""
         rows = [
-            (n.name, n.type, n.inputs, n.shape, _config(call.layer), call.args, call.kwargs)
+            (n.name, n.type, n.inputs, n.shape, _config(call.layer), call.named_arguments())
             for n, call in zip(self.nodes, self._calls, strict=True)
         ]
         inputs = [list(labels.shape) for labels in self.input_labels()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,19 @@ class Call:
     def is_model(self) -> bool:
         """Whether the layer is itself a functional model, to be read in turn."""
         return has_layer_graph(self.layer)
+
+    def named_arguments(self) -> dict:
+        """The arguments by name, defaults included.
+
+        A loaded model gives ops by name what the model that was saved gave by position.
+        """
+        function = getattr(self.layer, "function", None) or self.layer.call
+        try:
+            bound = inspect.signature(function).bind(*self.args, **self.kwargs)
+        except (TypeError, ValueError):
+            return {"args": self.args, "kwargs": self.kwargs}
+        bound.apply_defaults()
+        return dict(bound.arguments)
 
     def model_inputs(self, args: tuple, kwargs: dict) -> list:
         """Of the arguments of a nested model's call, a value for each of the model's inputs."""

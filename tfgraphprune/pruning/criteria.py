@@ -93,7 +93,9 @@ class Taylor:
     def __call__(self, graph: LayerGraph) -> Importance:
         """Importance of every group."""
         model = graph.model
-        variables = list(model.trainable_variables)
+        places = [a for group in graph.channel_groups for a in _producer_axes(group)]
+        # Not `model.trainable_variables`: channels of frozen layers have an importance as well.
+        variables = list({id(v): v for v in (_variable(graph, a) for a in places)}.values())
         index = {id(v): i for i, v in enumerate(variables)}
         logits = (
             self.from_logits if self.from_logits is not None else not gives_probabilities(model)
@@ -102,7 +104,8 @@ class Taylor:
 
         @tf.function
         def gradients(x: tf.Tensor, y: tf.Tensor) -> list[tf.Tensor]:
-            with tf.GradientTape() as tape:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(variables)
                 value = loss(y, model(x, training=False))
             return tape.gradient(value, variables, unconnected_gradients="zero")
 
@@ -114,10 +117,9 @@ class Taylor:
             for group in graph.channel_groups:
                 batch = np.zeros(group.size)
                 for axis in _producer_axes(group):
-                    variable = _variable(graph, axis)
-                    if id(variable) in index:
-                        rows = np.moveaxis(products[index[id(variable)]], axis.axis, 0)
-                        batch += rows.reshape(len(rows), -1).sum(1)[axis.positions].sum(1)
+                    product = products[index[id(_variable(graph, axis))]]
+                    rows = np.moveaxis(product, axis.axis, 0)
+                    batch += rows.reshape(len(rows), -1).sum(1)[axis.positions].sum(1)
                 totals[group.name] += batch**2
         return totals
 

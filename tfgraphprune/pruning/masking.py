@@ -47,10 +47,12 @@ def copy_model(model: Any) -> Any:
     """
     try:
         copy = keras.models.clone_model(model)
-    except (NotImplementedError, TypeError) as error:
+    except (NotImplementedError, TypeError, ValueError) as error:
+        detail = str(error).strip().splitlines()
         raise UserError(
-            f"the model {model.name!r} can't be copied: the get_config method of each custom layer "
-            "must return the arguments of its __init__."
+            f"Keras can't copy the model {model.name!r} ({detail[0] if detail else 'no get_config'}"
+            "): give custom layers a get_config that returns the arguments of their __init__, and "
+            "register custom functions with keras.saving.register_keras_serializable."
         ) from error
     if len(copy.weights) != len(model.weights):
         raise UserError(

@@ -47,6 +47,8 @@ class PruningPlan:
         """
         if isinstance(ratios, int | float):
             ratios = {group.name: float(ratios) for group in graph.prunable_groups}
+        if not isinstance(ratios, Mapping):
+            raise UserError(f"ratios must be a number or a number by group name, not {ratios!r}.")
         counts = {}
         for name, ratio in ratios.items():
             group = graph.group(name)

@@ -86,7 +86,8 @@ class _Surgeon:
         layer = self._rebuilt.get(id(call.layer))
         if layer is not None:
             return layer(*args, **kwargs)
-        changed = {} if whole else rule.config(call, outputs, self._kept)
+        same_size = self._kept.all_of(outputs)
+        changed = {} if same_size else rule.config(call, outputs, self._kept)
         layer = self._rebuilt[id(call.layer)] = _remade(call, whole, changed)
         result = layer(*args, **kwargs)
         self._copy_weights(call, layer)
@@ -133,10 +134,11 @@ def _remade(call: Call, whole: bool, changed: dict) -> Any:
         if not whole:
             config = {**_without_array_initializers(config), **changed}
         return type(call.layer).from_config(config)
-    except (NotImplementedError, TypeError) as error:
+    except (NotImplementedError, TypeError, ValueError) as error:
         raise UserError(
-            f"the layer {call.key!r} can't be made anew: the get_config method of "
-            f"{type(call.layer).__name__} must return the arguments of its __init__."
+            f"the layer {call.key!r} ({type(call.layer).__name__}) can't be made anew from its "
+            "configuration: give it a get_config that returns the arguments of its __init__, and "
+            "register custom functions with keras.saving.register_keras_serializable."
         ) from error
 
 

@@ -53,7 +53,7 @@ class PruningEnvironment(py_environment.PyEnvironment):
 
     def action_spec(self) -> array_spec.BoundedArraySpec:
         """A score a group."""
-        return array_spec.BoundedArraySpec((len(self._features),), np.float32, -1, 1, "action")
+        return array_spec.BoundedArraySpec((len(self._features),), np.float32, -1.0, 1.0, "action")
 
     def observation_spec(self) -> array_spec.ArraySpec:
         """The node features."""

@@ -85,7 +85,6 @@ class SacSearch(Searcher):
         super().__init__(problem, evaluations, seed)
         self._settings = settings or SacSettings()
         self._warmup = max(1, min(self._settings.warmup, evaluations // 4))
-        self._evaluations = evaluations
         self.environment = PruningEnvironment(problem)
         # TF-Agents builds networks on unseeded random inputs, which op determinism refuses.
         with deterministic_ops(False):
@@ -107,10 +106,10 @@ class SacSearch(Searcher):
         groups = len(self.problem.graph.names)
         if episode == 0:
             return np.zeros(groups, np.float32)
-        if episode < self._warmup and episode + 1 < self._evaluations:
+        if episode < self._warmup and episode + 1 < self.evaluations:
             return random_action(groups, self.seed, episode)
         greedy, exploring = self._act(stateless_seed(self.seed, _EXPLORE, episode))
-        return (greedy if episode + 1 == self._evaluations else exploring).numpy()[0]
+        return (greedy if episode + 1 == self.evaluations else exploring).numpy()[0]
 
     def play(self, action: np.ndarray, floor: float) -> Outcome:
         """One episode of the environment."""
@@ -124,11 +123,11 @@ class SacSearch(Searcher):
         action = policy_step.PolicyStep(outcome.execution.action, (), ())
         self.replay.add_batch(_batched(trajectory.Transition(first, action, last)))
         if episode + 1 == self._warmup:
-            rewards = self.replay.gather_all().next_time_step.reward
+            rewards = self.replay.everything().next_time_step.reward
             deviation = float(tf.math.reduce_std(rewards))
             self._reward_mean.assign(tf.reduce_mean(rewards))
             self._reward_deviation.assign(deviation if deviation > 1e-6 else 1.0)
-        if self._warmup <= episode + 1 < self._evaluations:
+        if self._warmup <= episode + 1 < self.evaluations:
             critic, actor = self._train()
             self._losses = {"critic_loss": float(critic), "actor_loss": float(actor)}
 

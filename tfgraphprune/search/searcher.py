@@ -5,7 +5,9 @@ A new method is one file and one line in `SEARCHERS`.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -98,7 +100,9 @@ def searcher_class(name: str) -> type[Searcher]:
     entry = SEARCHERS[name]
     if entry.imports is not None:
         try:
-            importlib.import_module(entry.imports)
+            # TF-Agents imports gym, which prints that it is old: nothing a user could act on.
+            with contextlib.redirect_stderr(io.StringIO()):
+                importlib.import_module(entry.imports)
         except ImportError as error:
             step = f"The search agent {name!r}"
             raise MissingExtraError(step, entry.package, entry.extra) from error

@@ -72,6 +72,10 @@ class StatelessSacAgent(sac_agent.SacAgent):
 class StatelessReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):
     """`TFUniformReplayBuffer` with draws that a seed determines."""
 
+    def everything(self) -> Any:
+        """All items, oldest first, as long as the buffer has not wrapped."""
+        return self._data_table.read(tf.range(self.num_frames()))
+
     def sample(self, count: int, seed: tf.Tensor) -> Any:
         """`count` items, drawn uniformly with replacement by a stateless seed, int32 `[2]`."""
         rows = tf.random.stateless_uniform([count], seed, maxval=self.num_frames(), dtype=tf.int64)

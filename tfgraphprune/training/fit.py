@@ -67,6 +67,7 @@ def fit(
     state = tf.train.Checkpoint(model=weights_of or model, optimizer=model.optimizer)
     manager, rows = None, list[Row]()
     if checkpoint_dir is not None:
+        checkpoint_dir.mkdir(parents=True, exist_ok=True)
         manager = tf.train.CheckpointManager(state, str(checkpoint_dir), max_to_keep=2)
         rows = _restore(state, manager, checkpoint_dir)
     writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else None
@@ -116,8 +117,12 @@ def _restore(state: Any, manager: Any, folder: Path) -> list[Row]:
         try:
             rows = json.loads((folder / "history.json").read_text())
             state.restore(path).expect_partial()
-        except (OSError, ValueError, tf.errors.OpError):
+        except (OSError, ValueError, IndexError, tf.errors.OpError):
             continue
         done = int(path.rsplit("-", 1)[1])
         return rows[:done]
+    if manager.checkpoints:
+        raise UserError(
+            f"no checkpoint in {folder} can be read: delete the folder to train from the start."
+        )
     return []

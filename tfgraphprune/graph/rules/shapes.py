@@ -119,7 +119,7 @@ class Slice(Moves):
             new_start = int(stays[:start].sum())
             count = int(stays[start:stop].sum())
             items[places[axis + 1]] = {"start": new_start, "stop": new_start + count, "step": None}
-        return (call.args[0], tuple(items)), call.kwargs
+        return _with_argument(call, 1, "slice_spec", tuple(items))
 
 
 class Split(Moves):

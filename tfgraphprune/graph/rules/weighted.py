@@ -22,6 +22,7 @@ class _Weighted(LayerRule):
         if getattr(layer, "data_format", "channels_last") != "channels_last":
             return tracer.opaque(inputs, "channels first is not followed yet")
         if getattr(layer, "groups", 1) != 1:
+            tracer.weight(layer.kernel, {}, positions_of(tracer.call))
             return tracer.opaque(inputs, "grouped convolutions are not followed yet")
         ids = self._trace(tracer, inputs[0])
         if not acts_per_channel(getattr(layer, "activation", None)):
@@ -58,6 +59,17 @@ class Kernel(_Weighted):
     def config(self, call: Call, outputs: list[Labels], kept: Kept) -> dict[str, Any]:
         """The number of output channels."""
         return {self._size: kept.shape(outputs[0])[-1]}
+
+
+class Transposed(LayerRule):
+    """A transposed convolution: counted, but not followed yet."""
+
+    def trace(self, tracer: CallTracer, inputs: list[Labels]) -> list[Labels]:
+        """Each input position meets the whole kernel."""
+        shape = inputs[0].shape[:-1]
+        uses = None if None in shape else int(np.prod(shape))
+        tracer.weight(tracer.call.layer.kernel, {}, uses)
+        return tracer.opaque(inputs, "transposed convolutions are not followed yet")
 
 
 class Depthwise(_Weighted):
@@ -111,6 +123,7 @@ class BatchNorm(LayerRule):
 
 
 layer_rule(["Conv1D", "Conv2D", "Conv3D"], Kernel("filters"))
+layer_rule(["Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"], Transposed())
 layer_rule(["Dense"], Kernel("units"))
 layer_rule(["DepthwiseConv1D", "DepthwiseConv2D"], Depthwise())
 layer_rule(["SeparableConv1D", "SeparableConv2D"], Separable())

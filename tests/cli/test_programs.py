@@ -1,0 +1,254 @@
+"""The programs without TensorFlow: flags, help, exit codes and sentences, wiring to the library."""
+
+import ast
+
+import pytest
+
+from tests.support import ROOT, run_python
+
+HEAVY = ("tensorflow", "tf_keras", "tf_agents")
+
+STAND_IN = """
+import sys, types
+from absl import flags
+from tfgraphprune.errors import MissingExtraError, ToleranceError, UserError
+
+def install(name, **functions):
+    module = types.ModuleType(name)
+    vars(module).update(functions)
+    sys.modules[name] = module
+
+class Result:
+    def __init__(self, text, allow_lambda=None): self.text = text
+    def summary(self): return self.text
+    @property
+    def report(self): return self
+    def save(self, output, overwrite): self.text += f" saved {output} {overwrite}"
+
+def run(config, workdir, overwrite, allow_lambda):
+    read = f"{config.search.evaluations} {config.data.name}"
+    return Result(f"{read} {workdir} {overwrite} {allow_lambda}")
+
+def inspect_file(path, freeze, macs_ratio, allow_lambda):
+    return f"{path} {freeze} {macs_ratio} {allow_lambda}"
+
+def export_file(model, output, **options):
+    return f"{model} {output} {options}"
+
+install("tfgraphprune.experiment", run=run)
+install("tfgraphprune.inspection", inspect_file=inspect_file)
+install("tfgraphprune.pipeline", load_result=Result)
+install("tfgraphprune.tflite", program=None)
+install("tfgraphprune.tflite.program", export_file=export_file)
+"""
+
+START = "from tfgraphprune.cli.main import run\nrun()\n"
+
+
+def cli(*args, stand_in="", cwd=None):
+    """`tfgraphprune ARGS` with stand-ins for the library."""
+    return run_python(STAND_IN + stand_in + START, blocked=HEAVY, args=args, cwd=cwd)
+
+
+RUNS = {
+    "compress": (
+        ["compress", "--config=digits", "--workdir=w"],
+        "100 digits w False False\n",
+    ),
+    "compress with a path": (
+        ["compress", f"--config={ROOT}/configs/cifar10_resnet20.py", "--workdir=w"],
+        "200 cifar10 w False False\n",
+    ),
+    "compress with an override": (
+        ["compress", "--config=digits", "--config.search.evaluations=7", "--workdir=w"],
+        "7 digits w False False\n",
+    ),
+    "compress with switches": (
+        ["compress", "--config", "digits", "--workdir", "w", "--overwrite", "--allow_lambda"],
+        "100 digits w True True\n",
+    ),
+    "inspect": (
+        ["inspect", "--model=m.keras", "--macs_ratio=0.3", "--freeze=stem*,head"],
+        "m.keras ['stem*', 'head'] 0.3 False\n",
+    ),
+    "export": (
+        ["export", "--model=m", "--output=o", "--quantization=int8", "--representative_data=x.npy"],
+        "m o {'quantization': 'int8', 'representative_data': 'x.npy', 'overwrite': False, "
+        "'allow_lambda': False}\n",
+    ),
+    "report": (["report", "--workdir=w"], "w saved w/report.html False\nwritten: w/report.html\n"),
+    "report elsewhere": (
+        ["report", "--workdir=w", "--output=r.html", "--overwrite"],
+        "w saved r.html True\nwritten: r.html\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("args", "printed"), RUNS.values(), ids=RUNS)
+def test_a_command_hands_its_flags_on(args, printed):
+    ended = cli(*args)
+    assert (ended.stdout, ended.stderr, ended.returncode) == (printed, "", 0)
+
+
+def test_a_flagfile_may_hold_everything(tmp_path):
+    (tmp_path / "flags").write_text(
+        "--config=digits\n--config.data.name=mnist\n--workdir=w\n--overwrite\n"
+    )
+    ended = cli("compress", "--flagfile=flags", cwd=tmp_path)
+    assert (ended.stdout, ended.stderr) == ("100 mnist w True False\n", "")
+
+
+def test_a_program_runs_as_a_module_too():
+    code = STAND_IN + "import runpy\nrunpy.run_module('tfgraphprune.cli.inspect', {}, '__main__')"
+    ended = run_python(code, blocked=HEAVY, args=["--model=m.keras"])
+    assert ended.stdout == "m.keras [] None False\n", ended.stderr
+
+
+def test_the_program_in_export_runs_in_a_checkout():
+    code = (
+        STAND_IN + f"import runpy\nrunpy.run_path('{ROOT}/export/to_tflite.py', {{}}, '__main__')"
+    )
+    ended = run_python(code, blocked=HEAVY, args=["--model=m", "--output=o"])
+    assert ended.stdout.startswith("m o {'quantization': 'float32'"), ended.stderr
+
+
+DIGITS = ["compress", "--config=digits", "--workdir=w"]
+
+REFUSED = {
+    "unknown command": (
+        ["compres"],
+        "tfgraphprune: there is no command 'compres', only compress, inspect, export, report; "
+        "did you mean compress?",
+    ),
+    "missing flag": (
+        ["compress", "--config=digits"],
+        "tfgraphprune compress: the flag --workdir is missing: see --help.",
+    ),
+    "unknown flag": (
+        ["inspect", "--modle=m"],
+        "tfgraphprune inspect: Unknown command line flag 'modle'. Did you mean: model ?",
+    ),
+    "argument that is no flag": (
+        ["inspect", "m.keras"],
+        "tfgraphprune inspect: expected flags only, but 'm.keras' came: see --help.",
+    ),
+    "bad choice": (
+        ["export", "--model=m", "--output=o", "--quantization=int3"],
+        "tfgraphprune export: flag --quantization=int3: value should be one of "
+        "<float32|float16|dynamic_range|int8>",
+    ),
+    "bad number": (
+        ["inspect", "--model=m", "--macs_ratio=half"],
+        "tfgraphprune inspect: flag --macs_ratio=half: could not convert string to float: 'half'",
+    ),
+    "unknown config": (
+        ["compress", "--config=digit", "--workdir=w"],
+        "tfgraphprune compress: flag --config=digit: there is no config file digit: give the path "
+        "of one, or one of the packaged names cifar10_resnet20, digits.",
+    ),
+    "unknown field": (
+        [*DIGITS, "--config.search.evaluation=3"],
+        "tfgraphprune compress: the config has no such field: 'evaluation'; Did you mean "
+        '"evaluations" instead of "evaluation"?',
+    ),
+    "bad value of a field": (
+        [*DIGITS, "--config.search.evaluations=many"],
+        "tfgraphprune compress: flag --config.search.evaluations=many: invalid literal for int() "
+        "with base 10: 'many'",
+    ),
+    "override before its config": (
+        ["compress", "--config.seed=1", "--config=digits", "--workdir=w"],
+        "tfgraphprune compress: Found --config.seed=1 in argv before a value for --config was "
+        "specified",
+    ),
+}
+
+
+@pytest.mark.parametrize(("args", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_bad_flags_are_one_sentence(args, sentence):
+    ended = cli(*args)
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("", sentence + "\n", 1)
+
+
+ENDINGS = {
+    "UserError('bad budget.')": (1, "bad budget."),
+    "MissingExtraError('Searching', 'tf-agents', 'search')": (
+        1,
+        "Searching needs the package 'tf-agents', which is not installed: "
+        "run pip install 'tfgraphprune[search]'.",
+    ),
+    "ToleranceError('int8 agrees on 90%.')": (2, "int8 agrees on 90%."),
+    "KeyboardInterrupt": (130, "interrupted; the same command goes on from here."),
+    "OSError(28, 'No space left on device')": (
+        1,
+        "the disk is full: free some; the same command goes on from here.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("error", "ending"), ENDINGS.items(), ids=ENDINGS)
+def test_errors_are_one_sentence_and_an_exit_code(error, ending):
+    stand_in = f"def run(*_, **__): raise {error}\ninstall('tfgraphprune.experiment', run=run)\n"
+    ended = cli(*DIGITS, stand_in=stand_in)
+    code, sentence = ending
+    assert (ended.returncode, ended.stderr) == (code, f"tfgraphprune compress: {sentence}\n")
+
+
+def test_our_own_mistakes_keep_their_traceback():
+    stand_in = "def run(*_, **__): raise RuntimeError('x')\n"
+    ended = cli(*DIGITS, stand_in=stand_in + "install('tfgraphprune.experiment', run=run)\n")
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
+
+
+@pytest.mark.parametrize(("args", "code"), [([], 1), (["--help"], 0), (["help"], 0)])
+def test_the_overview_lists_the_commands(args, code):
+    ended = cli(*args)
+    assert ended.returncode == code
+    lines = ended.stdout.splitlines()[2:]
+    assert [line.split()[0] for line in lines] == ["compress", "inspect", "export", "report"]
+    assert all(len(line.split()) > 4 for line in lines)
+
+
+def test_the_version():
+    assert cli("--version").stdout == "tfgraphprune 0.1.0\n"
+
+
+@pytest.mark.parametrize("asked", ["--help", "--helpfull", "-h"])
+def test_help_lists_the_commands_own_flags(asked):
+    ended = cli("report", asked)
+    assert ended.returncode == 0
+    listed = [w.split("=")[0] for w in ended.stdout.split() if w.startswith("--")]
+    assert listed == ["--workdir", "--output", "--overwrite", "--allow_lambda", "--flagfile"]
+
+
+def test_all_programs_live_in_one_process_and_keep_to_their_flags():
+    code = """
+import sys
+from tfgraphprune.cli import common, compress, export, inspect, main, report
+sys.argv = ["tfgraphprune inspect", "--model=m", "--workdir=w"]
+common.run_program(inspect.PROGRAM, inspect.main)
+"""
+    ended = run_python(code, blocked=HEAVY)
+    assert ended.stderr == "tfgraphprune inspect: inspect takes no flag --workdir: see --help.\n"
+    assert ended.returncode == 1
+
+
+def test_flags_of_the_packages_below_do_not_clash():
+    code = """
+from tfgraphprune.cli import common, compress, export, inspect, main, report
+import spektral, tensorflow_datasets, tensorflow_model_optimization
+from tf_agents.agents.sac import sac_agent
+from absl import flags
+print({flags.FLAGS.find_module_defining_flag(name) for name in common._DEFINITIONS})
+"""
+    ended = run_python(code)
+    modules = {"tfgraphprune.cli.common", "tfgraphprune.cli.config_flag"}
+    assert ast.literal_eval(ended.stdout) == modules, ended.stderr
+
+
+def test_quantizations_are_those_of_the_library():
+    from tfgraphprune.cli import common
+    from tfgraphprune.tflite import QUANTIZATIONS
+
+    assert common.QUANTIZATIONS == QUANTIZATIONS

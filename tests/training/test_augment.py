@@ -1,0 +1,67 @@
+"""Epochs are functions of (seed, epoch)."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfgraphprune as tgp
+from tfgraphprune.training.augment import crop_flip, epoch_dataset, shift
+
+X = np.arange(20 * 6 * 6 * 2, dtype=np.float32).reshape(20, 6, 6, 2) + 1
+Y = np.arange(20)
+
+
+def _epoch(seed=0, epoch=0, augment=None):
+    batches = list(epoch_dataset((X, Y), batch_size=8, seed=seed, epoch=epoch, augment=augment))
+    assert [len(y) for _, y in batches] == [8, 8, 4]
+    return tuple(np.concatenate(part) for part in zip(*batches, strict=True))
+
+
+@pytest.mark.parametrize("augment", [None, "shift", "crop_flip"])
+def test_an_epoch_repeats_under_its_seed_and_number_only(augment):
+    first, again = _epoch(augment=augment), _epoch(augment=augment)
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1], again[1])
+    assert (_epoch(epoch=1, augment=augment)[1] != first[1]).any()
+    assert (_epoch(seed=1, augment=augment)[1] != first[1]).any()
+
+
+def test_an_epoch_has_every_example_once_with_its_label():
+    x, y = _epoch()
+    assert sorted(y) == list(Y)
+    np.testing.assert_array_equal(x, X[y])
+
+
+def test_shift_moves_by_a_pixel_at_most_and_brings_zeros():
+    images = tf.constant(X)
+    moved = shift(images, tf.constant([1, 2])).numpy()
+    padded = np.pad(X, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    found = set()
+    for image, candidates in zip(moved, padded, strict=True):
+        places = [
+            (r, c)
+            for r in range(3)
+            for c in range(3)
+            if np.array_equal(image, candidates[r : r + 6, c : c + 6])
+        ]
+        assert len(places) == 1
+        found |= set(places)
+    assert len(found) > 4
+
+
+def test_crop_flip_mirrors_about_half():
+    images = np.zeros((200, 6, 6, 1), np.float32)
+    images[:, :, :3] = 1
+    moved = crop_flip(tf.constant(images), tf.constant([3, 4])).numpy()
+    left = moved[:, :, :3].sum((1, 2, 3)) >= moved[:, :, 3:].sum((1, 2, 3))
+    assert 60 < left.sum() < 160
+
+
+def test_a_data_set_is_passed_through():
+    data = tf.data.Dataset.from_tensors((X, Y))
+    assert epoch_dataset(data, batch_size=1, seed=0, epoch=0) is data
+
+
+def test_unknown_augmentation_is_refused():
+    with pytest.raises(tgp.UserError, match="augment must be one of"):
+        epoch_dataset((X, Y), batch_size=1, seed=0, epoch=0, augment="mixup")

@@ -1,0 +1,133 @@
+"""tfmot's schedule over whole channel groups."""
+
+import numpy as np
+import pytest
+import tensorflow_model_optimization as tfmot
+import tf_keras as keras
+
+import tfgraphprune as tgp
+from tfgraphprune.models import digits_cnn
+from tfgraphprune.settings import FineTune
+from tfgraphprune.training import gradual
+from tfgraphprune.training.data import load_digits
+from tfgraphprune.training.finetune import finetune, steps_an_epoch
+from tfgraphprune.training.recovery import recover
+
+
+@pytest.fixture(scope="module")
+def data():
+    x, y = load_digits(0).train
+    return x[:320], y[:320]
+
+
+@pytest.fixture(scope="module")
+def dense(data):
+    keras.utils.set_random_seed(0)
+    model = digits_cnn()
+    finetune(model, data, epochs=3, optimizer="adam", batch_size=32, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def graph(dense):
+    return tgp.LayerGraph.from_model(dense)
+
+
+@pytest.fixture(scope="module")
+def plan(graph):
+    return tgp.PruningPlan.from_keep_ratios(graph, 0.5)
+
+
+class _Watch(keras.callbacks.Callback):
+    """How many channels each consumer's mask leaves, after every step."""
+
+    def __init__(self, wrapped):
+        super().__init__()
+        self._wrappers = [w for w in wrapped.layers if isinstance(w, gradual.PruneChannels)]
+        self.rows = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        left = {}
+        for wrapper in self._wrappers:
+            mask = wrapper.pruning_vars[0][1].numpy()
+            others = tuple(a for a in range(mask.ndim) if a != mask.ndim - 2)
+            left[wrapper.layer.name] = mask.max(others)
+        self.rows.append(left)
+
+
+def test_shared_masks_shrink_channels_step_by_step_and_end_at_the_plan(graph, plan, data):
+    steps = 4 * steps_an_epoch(data, 32)
+    wrapped = gradual.wrap(graph, plan, steps)
+    watch = _Watch(wrapped)
+    callbacks = (*gradual.callbacks(), watch)
+    finetune(wrapped, data, epochs=4, batch_size=32, callbacks=callbacks, verbose=0)
+    stem = [row["block_conv1"].sum() for row in watch.rows]
+    assert stem[0] > 12 and stem[-1] == 8
+    assert all(later <= earlier for earlier, later in zip(stem, stem[1:], strict=False))
+    assert len(set(stem)) > 3
+    for row in watch.rows:  # two readers of one group switch the same channels at the same step
+        np.testing.assert_array_equal(row["block_conv1"], row["down"])
+    assert tuple(np.flatnonzero(watch.rows[-1]["down"])) == plan.kept["stem"]
+
+
+def test_stripped_is_plain_and_exactly_the_pruned_network(graph, plan, data):
+    wrapped = gradual.wrap(graph, plan, 2 * steps_an_epoch(data, 32))
+    finetune(
+        wrapped, data, epochs=2, batch_size=32, callbacks=tuple(gradual.callbacks()), verbose=0
+    )
+    plain = gradual.strip(wrapped)
+    assert not any("prune" in layer.name for layer in plain.layers)
+    small = tgp.prune(plain, plan)
+    expected = plain.predict(data[0], verbose=0)
+    error = np.abs(small.predict(data[0], verbose=0) - expected).max() / expected.std()
+    assert error < 1e-4
+    assert tgp.count_macs(small) < 0.5 * tgp.count_macs(plain)
+
+
+def test_without_tfmots_callback_training_fails(graph, plan, data):
+    wrapped = gradual.wrap(graph, plan, 10)
+    with pytest.raises(Exception, match="UpdatePruningStep"):
+        finetune(wrapped, data, epochs=1, verbose=0)
+
+
+def test_the_original_model_is_not_touched(dense, graph, plan, data):
+    before = dense.get_weights()
+    wrapped = gradual.wrap(graph, plan, steps_an_epoch(data, 64))
+    finetune(wrapped, data, epochs=1, callbacks=tuple(gradual.callbacks()), verbose=0)
+    for left, right in zip(before, dense.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_wrappers_are_tfmots(graph, plan):
+    wrapped = gradual.wrap(graph, plan, 10)
+    wrappers = [w for w in wrapped.layers if isinstance(w, gradual.PruneChannels)]
+    assert {w.layer.name for w in wrappers} == {
+        "block_conv1", "block_conv2", "down", "expand", "project", "logits",
+    }  # fmt: skip
+    base = tfmot.sparsity.keras.UpdatePruningStep()
+    base.set_model(wrapped)
+    base.on_train_begin()
+    assert len(base.prunable_layers) == len(wrappers)
+
+
+@pytest.mark.parametrize("recovery", ["one_shot", "gradual"])
+def test_every_recovery_ends_at_the_plan_and_learns(graph, plan, data, recovery, tmp_path):
+    settings = FineTune(epochs=3, recovery=recovery, batch_size=32)
+    small, rows = recover(
+        graph, plan, settings, data, data, log_dir=tmp_path / "logs", checkpoint_dir=tmp_path / "c"
+    )
+    counts = {name: len(kept) for name, kept in plan.kept.items()}
+    again = {g.name: g.size for g in tgp.LayerGraph.from_model(small).prunable_groups}
+    assert again == counts
+    assert rows[-1]["loss"] < rows[0]["loss"] and len(rows) == 3
+    assert list((tmp_path / "logs").rglob("events.out.tfevents.*"))
+
+
+def test_fit_fn_replaces_the_training(graph, plan, data):
+    def fit_fn(model, teacher):
+        assert teacher is graph.model
+        model.get_layer("logits").bias.assign(np.full(10, 7.0))
+        return model
+
+    small, rows = recover(graph, plan, FineTune(epochs=5), data, data, fit_fn=fit_fn)
+    assert rows == [] and small.get_layer("logits").bias.numpy()[0] == 7
