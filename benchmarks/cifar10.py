@@ -135,7 +135,8 @@ def _print(table, seeds):
             )
         print(f"{name:<16} {row['test']:.2%}  MACs {row['macs_ratio']:.4f}{extra}")
     for name in ("sac", "uniform"):
-        print(f"mean {name} {statistics.mean(table[f'{name} seed {s}']['test'] for s in seeds):.2%}")
+        mean = statistics.mean(table[f"{name} seed {seed}"]["test"] for seed in seeds)
+        print(f"mean {name} {mean:.2%}")
 
 
 if __name__ == "__main__":

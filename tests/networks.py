@@ -190,7 +190,20 @@ def split_concat():
         a, b, c = tf.split(L.Conv2D(9, 3)(x), [2, 3, 4], axis=-1)
         a = L.Conv2D(3, 1)(a)
         x = L.Concatenate()([c, a, b])
-        return L.Conv2D(5, 1)(L.ReLU()(x[..., 1:8]))
+        return L.Conv2D(5, 1)(L.ReLU()(x[:, :, :, 1:8]))
+
+    return image_model(body)
+
+
+def slices():
+    """Slices that overlap, and that count from the end; a single row; a stride."""
+
+    def body(x):
+        x = L.BatchNormalization()(L.Conv2D(9, 3)(x))
+        a, b = L.Conv2D(4, 3)(x[..., 1:6]), L.Conv2D(4, 1)(x[:, 1:-1, ::-1][..., -6:])
+        row = L.Conv1D(5, 1)(x[:, 1])
+        x = L.Concatenate()([L.GlobalMaxPooling2D()(a), L.GlobalMaxPooling2D()(b)])
+        return L.Concatenate()([x, L.GlobalMaxPooling1D()(row)])
 
     return image_model(body)
 
@@ -323,6 +336,7 @@ ALL = {
     "dense_to_image": dense_to_image,
     "shuffle": shuffle,
     "split_concat": split_concat,
+    "slices": slices,
     "arithmetic": arithmetic,
     "flips": flips,
     "nested_sequential": nested_sequential,

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from tfgraphprune.legacy_keras import use_tf_keras
 
 if TYPE_CHECKING:
+    from tfgraphprune.compression_result import CompressionResult, load_result
     from tfgraphprune.cost.counting import count_macs, count_params
     from tfgraphprune.errors import MissingExtraError, ToleranceError, UserError
     from tfgraphprune.graph.layer_graph import ChannelGroup, LayerGraph
-    from tfgraphprune.pipeline import CompressionResult, compress, load_result
+    from tfgraphprune.pipeline import compress
     from tfgraphprune.pruning import criteria
     from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
     from tfgraphprune.pruning.masking import masked
@@ -30,7 +31,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Budget": "settings",
     "ChannelGroup": "graph.layer_graph",
-    "CompressionResult": "pipeline",
+    "CompressionResult": "compression_result",
     "FineTune": "settings",
     "LayerGraph": "graph.layer_graph",
     "MissingExtraError": "errors",
@@ -43,7 +44,7 @@ _PUBLIC = {
     "count_params": "cost.counting",
     "export_tflite": "tflite.convert",
     "finetune": "training.finetune",
-    "load_result": "pipeline",
+    "load_result": "compression_result",
     "masked": "pruning.masking",
     "prune": "pruning.surgery",
     "reestimate_batchnorm": "pruning.batchnorm",

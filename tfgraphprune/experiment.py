@@ -8,12 +8,13 @@ from typing import Any
 
 import tf_keras as keras
 
+from tfgraphprune.compression_result import CompressionResult, load_result
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.identity import identity, plain
 from tfgraphprune.model_files import load_model
 from tfgraphprune.models import digits_cnn, load_npz_weights, resnet_cifar
-from tfgraphprune.pipeline import CompressionResult, Job, load_result, run_stages
+from tfgraphprune.pipeline import Job, run_stages
 from tfgraphprune.settings import Budget, FineTune, Search
 from tfgraphprune.training.data import Splits, load_digits, load_tfds
 from tfgraphprune.training.finetune import finetune

@@ -91,7 +91,7 @@ def _layers(group: ChannelGroup) -> str:
     return ", ".join(names[:_SHOWN_LAYERS]) + more
 
 
-def _table(rows: list[tuple[str, ...]]) -> str:
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

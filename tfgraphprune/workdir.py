@@ -226,9 +226,9 @@ def _sweep(folder: Path, names: Iterable[str]) -> None:
             if path.name.removeprefix(f"{name}.tmp").isdigit():
                 path.unlink()
     metrics = folder / METRICS
-    if metrics.exists():
-        with metrics.open("rb+") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
+    content = metrics.read_bytes() if metrics.exists() else b""
+    if content and not content.endswith(b"\n"):
+        os.truncate(metrics, content.rfind(b"\n") + 1)
 
 
 def _own_files(directory: Path) -> list[Path]:

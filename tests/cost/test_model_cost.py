@@ -1,4 +1,4 @@
-"""Costs as functions of the plan, against counts on the rebuilt models and TensorFlow's profiler."""
+"""Costs as functions of the plan, against counts on rebuilt models and TensorFlow's profiler."""
 
 import numpy as np
 import pytest

@@ -25,7 +25,9 @@ def two_branches(end=None):
     x = L.Add(name="sum")([left, L.BatchNormalization(name="norm", epsilon=0.0)(right)])
     x = L.Dense(2, name="reader")(x)
     model = keras.Model(start, end(x) if end else x)
-    model.get_layer("left").set_weights([np.array([[1.0, -2, 0], [2, 0, -3]]), np.array([9.0, 9, 9])])
+    model.get_layer("left").set_weights(
+        [np.array([[1.0, -2, 0], [2, 0, -3]]), np.array([9.0, 9, 9])]
+    )
     model.get_layer("right").set_weights([np.array([[-1.0, 1, 4], [0, 1, 0]])])
     gamma, zeros = np.array([0.5, -2.0, 1.0]), np.zeros(3)
     model.get_layer("norm").set_weights([gamma, zeros, zeros, np.ones(3)])
@@ -47,7 +49,9 @@ def test_norms_by_hand(name):
     np.testing.assert_allclose(importance[MERGED], BY_HAND[name], rtol=1e-6)
     assert set(importance) == {group.name for group in graph.channel_groups}
     plan = PruningPlan.from_counts(graph, {MERGED: 2}, name)
-    assert plan.kept[MERGED] == tuple(sorted(np.argsort(-np.array(BY_HAND[name]), kind="stable")[:2]))
+    assert plan.kept[MERGED] == tuple(
+        sorted(np.argsort(-np.array(BY_HAND[name]), kind="stable")[:2])
+    )
 
 
 def test_groups_without_batchnorm_get_their_l2_norm():
@@ -104,7 +108,10 @@ def test_taylor_by_hand(end, one_hot):
     data = (x, np.eye(2, dtype="float32")[y] if one_hot else y)
     left, bias = model.get_layer("left").get_weights()
     (right,) = model.get_layer("right").get_weights()
-    gamma, reader = model.get_layer("norm").get_weights()[0], model.get_layer("reader").get_weights()[0]
+    gamma, reader = (
+        model.get_layer("norm").get_weights()[0],
+        model.get_layer("reader").get_weights()[0],
+    )
     expected = np.zeros(3)
     for rows in (slice(0, 4), slice(4, 6)):
         a, b = x[rows] @ left, x[rows] @ right

@@ -18,7 +18,7 @@ PROGRAM = Program(
 
 def main(values: flags.FlagValues) -> None:
     """Write one HTML file, by default `report.html` in the run's folder, and print the summary."""
-    from tfgraphprune.pipeline import load_result
+    from tfgraphprune.compression_result import load_result
 
     report = load_result(values.workdir, values.allow_lambda).report
     output = Path(values.output or Path(values.workdir) / "report.html")

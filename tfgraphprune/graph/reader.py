@@ -100,8 +100,8 @@ def check_readable(model: Any) -> None:
         )
     if not has_layer_graph(model):
         raise UserError(
-            f"the model {model.name!r} is a subclassed keras.Model, or overrides its call method, so "
-            "that it has no layer graph: express it with the functional API."
+            f"the model {model.name!r} is a subclassed keras.Model or overrides its call method, "
+            "and so has no layer graph: express it with the functional API."
         )
 
 

@@ -111,8 +111,8 @@ class CallTracer:
         """
         varying = labels.varying(self.union)
         if len(varying) > 1:
-            rows = np.moveaxis(labels.ids, varying[-1], -1).reshape(-1, labels.shape[varying[-1]])
-            self.unite(rows, rows[:1])
+            rows = np.moveaxis(labels.ids, varying[-1], -1)
+            self.unite(rows, rows.reshape(-1, rows.shape[-1])[0])
         return labels
 
     def weight(

@@ -110,7 +110,8 @@ def _cut_shape(own: Sequence, dense: Shape, cut: Shape) -> Shape:
 
 def _compile_alike(small: Any, model: Any) -> None:
     """Compile as another model is, where that can be told from its configuration."""
-    with warnings.catch_warnings(action="ignore"):  # of losses that can't be saved
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a loss that can't be saved is no news here
         config = model.get_compile_config()
     if config is not None:
         # A loss that is a bare function can't be looked up again: the user compiles.

@@ -71,7 +71,10 @@ def recover(
         rows = finetune(
             wrapped, train_data, callbacks=tuple(gradual.callbacks(log_dir)), **arguments
         )
-        return prune(gradual.strip(wrapped), plan), rows
+        small = prune(gradual.strip(wrapped), plan)
+        # The moving averages still remember the channels that went.
+        reestimate_batchnorm(small, calibration)
+        return small, rows
     small = prune(graph.model, plan)
     reestimate_batchnorm(small, calibration)
     if fit_fn is not None:

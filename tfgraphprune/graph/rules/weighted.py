@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfgraphprune.graph.labels import Kept, Labels, per_channel
 from tfgraphprune.graph.reader import Call, output_shapes
@@ -66,9 +67,8 @@ class Transposed(LayerRule):
 
     def trace(self, tracer: CallTracer, inputs: list[Labels]) -> list[Labels]:
         """Each input position meets the whole kernel."""
-        shape = inputs[0].shape[:-1]
-        uses = None if None in shape else int(np.prod(shape))
-        tracer.weight(tracer.call.layer.kernel, {}, uses)
+        positions = tf.TensorShape(inputs[0].shape[:-1]).num_elements()
+        tracer.weight(tracer.call.layer.kernel, {}, positions)
         return tracer.opaque(inputs, "transposed convolutions are not followed yet")
 
 
