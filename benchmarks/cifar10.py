@@ -37,7 +37,7 @@ def compress(seed):
 
 def rival(name, counts, seed):
     """Cut by a rival's plan and fine-tune as the pipeline does; test accuracy."""
-    from tfgraphprune.experiment import _settings, build_model, load_splits
+    from tfgraphprune.experiment import build_model, load_splits, settings_of
     from tfgraphprune.pruning.criteria import l2
     from tfgraphprune.pruning.plan import most_important
     from tfgraphprune.search.plan_search import sample
@@ -57,7 +57,7 @@ def rival(name, counts, seed):
     small, _ = recover(
         graph,
         plan,
-        _settings(config)[2],
+        settings_of(config)[2],
         splits.train,
         sample(splits.train, config.search.calibration_examples, seed),
         seed=seed,

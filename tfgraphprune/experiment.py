@@ -38,7 +38,7 @@ def run(
     Raises:
         UserError: anything in the config that can't be used, before training starts.
     """
-    settings = _settings(config)
+    settings = settings_of(config)
     splits = load_splits(config.data)
     keras.utils.set_random_seed(config.seed)
     model = build_model(config.model, splits, allow_lambda)
@@ -107,7 +107,7 @@ def build_model(config: Any, splits: Splits, allow_lambda: bool = False) -> Any:
     return model
 
 
-def _settings(config: Any) -> tuple[Budget, Search, FineTune]:
+def settings_of(config: Any) -> tuple[Budget, Search, FineTune]:
     """The config's sections as settings, which check themselves; 0 and "" stand for none."""
     sections = {name: dict(config[name].to_dict()) for name in ("budget", "search", "finetune")}
     budget = Budget(**{k: v or None for k, v in sections["budget"].items()})

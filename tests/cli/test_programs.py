@@ -194,6 +194,13 @@ def test_errors_are_one_sentence_and_an_exit_code(error, ending):
     assert (ended.returncode, ended.stderr) == (code, f"tfgraphprune compress: {sentence}\n")
 
 
+@pytest.mark.parametrize(("args", "shown"), [([], False), (["--verbosity=0"], True)])
+def test_information_is_logged_when_asked_for(args, shown):
+    stand_in = "def run(*_, **__):\n    from absl import logging\n    logging.info('so far')\n"
+    stand_in += "    return Result('')\ninstall('tfgraphprune.experiment', run=run)\n"
+    assert ("so far" in cli(*DIGITS, *args, stand_in=stand_in).stderr) == shown
+
+
 def test_our_own_mistakes_keep_their_traceback():
     stand_in = "def run(*_, **__): raise RuntimeError('x')\n"
     ended = cli(*DIGITS, stand_in=stand_in + "install('tfgraphprune.experiment', run=run)\n")

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from absl import app, flags
+from absl import logging as absl_logging
 
 from tfgraphprune.cli.config_flag import define_config
 from tfgraphprune.errors import ToleranceError, UserError
@@ -107,6 +108,8 @@ def run_program(program: Program, main: Callable[[flags.FlagValues], int | None]
 
     def guarded(_: Sequence[str]) -> int:
         try:
+            if not flags.FLAGS["verbosity"].present:  # absl's own default shows information
+                absl_logging.set_verbosity(absl_logging.WARNING)
             _import_quietly("tensorflow")
             return main(flags.FLAGS) or 0
         except UserError as error:
