@@ -37,7 +37,7 @@ def export_file(model, output, **options):
 
 install("tfgraphprune.experiment", run=run)
 install("tfgraphprune.inspection", inspect_file=inspect_file)
-install("tfgraphprune.pipeline", load_result=Result)
+install("tfgraphprune.compression_result", load_result=Result)
 install("tfgraphprune.tflite", program=None)
 install("tfgraphprune.tflite.program", export_file=export_file)
 """
