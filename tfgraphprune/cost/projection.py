@@ -56,9 +56,7 @@ def resolve_limits(
     if budget.file_bytes is not None:
         if file_overhead is None:
             raise UserError("a budget in file_bytes needs the overhead of the dense TFLite file.")
-        limits.append(
-            Limit("file_bytes", file_bytes_cost(graph, file_overhead), budget.file_bytes)
-        )
+        limits.append(Limit("file_bytes", file_bytes_cost(graph, file_overhead), budget.file_bytes))
     return tuple(limits)
 
 
