@@ -254,8 +254,9 @@ def nested_functional():
 def nested_twice():
     """A nested model with a weightless part of its own, called on two different tensors."""
     start = keras.Input((8, 8, 4))
-    x = tf.pad(L.ReLU()(start), [[0, 0], [0, 0], [0, 0], [1, 1]])
-    inner = keras.Model(start, [x, L.Conv2D(5, 3)(x)], name="twice")
+    x = L.ReLU()(start)
+    padded = tf.pad(x, [[0, 0], [0, 0], [0, 0], [1, 1]])
+    inner = keras.Model(start, [padded, L.Conv2D(5, 3)(x)], name="twice")
 
     def body(x):
         a, b = L.Conv2D(4, 3, padding="same")(x), L.Conv2D(4, 1)(x)

@@ -7,7 +7,29 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from tfgraphprune.errors import UserError
+
 _PROBABILITIES = ("softmax", "sigmoid")
+
+
+def check_classifier(model: Any, teacher: Any = None) -> None:
+    """Refuse a model that is no classifier of one label an example, or a teacher unlike it.
+
+    Raises:
+        UserError: several outputs, one of another rank, fewer than two classes, or a teacher with
+            other classes.
+    """
+    shape = tuple(model.output_shape) if len(model.outputs) == 1 else ()
+    if len(shape) != 2 or shape[-1] == 1:
+        raise UserError(
+            f"model must end in logits or softmax over two or more classes, not in outputs of "
+            f"shape {model.output_shape}: give it one output a class."
+        )
+    if teacher is not None and tuple(teacher.output_shape) != shape:
+        raise UserError(
+            f"the teacher's outputs have shape {teacher.output_shape}, the model's {shape}: give a "
+            "teacher with the same classes."
+        )
 
 
 def gives_probabilities(model: Any) -> bool:

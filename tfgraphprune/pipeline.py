@@ -20,6 +20,7 @@ from tfgraphprune.compression_result import SAVED, CompressionResult, load_resul
 from tfgraphprune.cost.projection import Projection, resolve_limits
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.identity import identity, plain
+from tfgraphprune.outputs import check_classifier
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.results import RunRecord
 from tfgraphprune.search.plan_search import SearchResult, sample, search_plan
@@ -66,6 +67,7 @@ class Job:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_classifier(self.graph.model)
         for name in ("train_data", "validation_data"):
             check(getattr(self, name), name)
         if self.test_data is not None:

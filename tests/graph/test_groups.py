@@ -55,7 +55,7 @@ EXPECTED = {
     "flips": ["conv2d 6: conv2d conv2d_1 conv2d_2", "conv2d_2 5: conv2d_2 logits"],
     "nested_twice": [
         "conv2d_1 4: conv2d_1 conv2d_2 conv2d_3 twice/conv2d conv2d_4 conv2d_5",
-        "conv2d_3 2: conv2d_3 twice/conv2d conv2d_4 conv2d_5",
+        "conv2d_3 2: conv2d_3 conv2d_4 conv2d_5",
         "twice/conv2d 5: twice/conv2d conv2d_6",
         "conv2d_4 4: conv2d_4 conv2d_6",
         "conv2d_5 3: conv2d_5 conv2d_6",

@@ -147,13 +147,24 @@ class LayerGraph:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the layers' configurations, shapes and connections, not of the weights."""
-        rows = [
-            (n.name, n.type, n.inputs, n.shape, _config(call.layer), call.named_arguments())
-            for n, call in zip(self.nodes, self._calls, strict=True)
-        ]
-        inputs = [list(labels.shape) for labels in self.input_labels()]
-        text = json.dumps([inputs, rows], default=_plain, sort_keys=True)
+        """A hash of the layers' configurations, shapes and connections, not of the weights.
+
+        Of names, only those of the groups count: Keras numbers ops and inputs anew in each build.
+        """
+        numbers: dict[Any, int] = {}
+        for labels in self.input_labels():
+            numbers[labels.source] = len(numbers)
+        rows = []
+        for n, call in zip(self.nodes, self._calls, strict=True):
+            sources = [numbers[name] for name in n.inputs]
+            numbers[n.name] = len(numbers)
+            first = numbers.setdefault(n.path, numbers[n.name])
+            rows.append(
+                (first, n.type, sources, n.shape, _config(call.layer), call.named_arguments())
+            )
+        groups = [(group.name, group.size) for group in self.channel_groups]
+        inputs = [labels.shape for labels in self.input_labels()]
+        text = json.dumps([inputs, groups, rows], default=_plain, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
@@ -240,7 +251,8 @@ def _config(layer: Any) -> Any:
         config = dict(layer.get_config())
     except NotImplementedError:
         return type(layer).__name__
-    config.pop("trainable", None)
+    for name in ("name", "trainable"):
+        config.pop(name, None)
     return config
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def load_npz_weights(model: Any, path: str | os.PathLike) -> None:
     try:
         with np.load(path) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"can't read weights from {path} ({error}): give an .npz file.") from error
     targets = _targets(model, arrays)
     missing, extra = sorted(set(targets) - set(arrays)), sorted(set(arrays) - set(targets))
@@ -53,6 +54,8 @@ def load_npz_weights(model: Any, path: str | os.PathLike) -> None:
                 f"{name} in {path} has shape {arrays[name].shape}, but {variable.name} needs "
                 f"{tuple(variable.shape)}: give the weights of this network."
             )
+        if not np.isfinite(arrays[name]).all():
+            raise UserError(f"{name} in {path} has values that are not finite: use another file.")
     for name, variable in targets.items():
         variable.assign(arrays[name])
 
@@ -73,4 +76,16 @@ def _targets(model: Any, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
                 variable = getattr(layer, attribute, None)
                 if variable is not None:
                     targets[f"{pattern.format(position)}/{attribute}"] = variable
+    unnamed = [
+        variable.name
+        for layer in model.layers
+        if not isinstance(layer, keras.layers.Normalization)
+        for variable in layer.weights
+        if all(variable is not target for target in targets.values())
+    ]
+    if unnamed:
+        raise UserError(
+            f"{model.name!r} has weights that such an archive has no name for ({unnamed[0]}): only "
+            "Conv2D, BatchNormalization and one Dense layer can be imported."
+        )
     return targets

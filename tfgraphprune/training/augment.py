@@ -28,7 +28,7 @@ def epoch_dataset(
     """
     if is_dataset(data):
         return data
-    x, y = data
+    x, y = np.asarray(data[0]), np.asarray(data[1])
     random = np.random.Generator(np.random.Philox([seed, epoch]))
     order = random.permutation(len(x))
     keys = random.integers(0, 2**31 - 1, (-(-len(x) // batch_size), 2), np.int32)

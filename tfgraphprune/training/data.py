@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfgraphprune.batches import Data, as_arrays, is_dataset, sparse_labels
 from tfgraphprune.errors import MissingExtraError, UserError
@@ -125,9 +126,17 @@ def split_reward(data: Data, share: float, seed: int) -> tuple[Data, Data]:
     Raises:
         UserError: too few examples.
     """
+    if not 0 < share < 1:
+        raise UserError(f"share must lie between 0 and 1, not {share!r}.")
     if is_dataset(data):
+        if not _same_each_pass(data):
+            raise UserError(
+                "the training data set yields other batches in each pass, so that images held out "
+                "for the reward would be trained on too: pass validation_data, or use "
+                "shuffle(..., reshuffle_each_iteration=False)."
+            )
         batches = int(data.reduce(0, lambda n, *_: n + 1).numpy())
-        held = max(1, round(batches * share))
+        held = min(max(1, round(batches * share)), batches - 1)
         if batches < 2:
             raise UserError(
                 "the training data has one batch, so none can be held out for the reward: pass "
@@ -148,6 +157,11 @@ def split_reward(data: Data, share: float, seed: int) -> tuple[Data, Data]:
         np.arange(len(x)), test_size=share, stratify=stratify, random_state=seed
     )
     return (x[rest], y[rest]), (x[held], y[held])
+
+
+def _same_each_pass(data: Data) -> bool:
+    first, second = (tf.nest.flatten(next(iter(data))) for _ in range(2))
+    return all(np.array_equal(a.numpy(), b.numpy()) for a, b in zip(first, second, strict=True))
 
 
 def _decode(part: Any) -> Arrays:

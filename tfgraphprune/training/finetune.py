@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
+import os
 from typing import Any
 
 import tf_keras as keras
 
 from tfgraphprune.batches import Data, check, is_dataset
 from tfgraphprune.errors import UserError
+from tfgraphprune.outputs import check_classifier
+from tfgraphprune.training.augment import resolve_augmentation
 from tfgraphprune.training.distill import Distiller
 from tfgraphprune.training.fit import OnEpoch, Row, fit
 
@@ -35,8 +38,8 @@ def finetune(
     augment: str | None = None,
     validation_data: Data | None = None,
     seed: int = 0,
-    checkpoint_dir: Path | None = None,
-    log_dir: Path | None = None,
+    checkpoint_dir: str | os.PathLike | None = None,
+    log_dir: str | os.PathLike | None = None,
     callbacks: tuple[Any, ...] = (),
     on_epoch: OnEpoch | None = None,
     verbose: int | str = "auto",
@@ -76,6 +79,11 @@ def finetune(
     check(train_data, "train_data")
     if optimizer not in LEARNING_RATES:
         raise UserError(f"optimizer must be one of {tuple(LEARNING_RATES)}, not {optimizer!r}.")
+    _check_numbers(epochs, batch_size, seed, learning_rate, alpha, temperature, label_smoothing)
+    resolve_augmentation(augment)
+    if validation_data is not None:
+        check(validation_data, "validation_data")
+    check_classifier(model, teacher)
     if epochs == 0:
         return []
     distiller = Distiller(model, teacher, alpha, temperature, label_smoothing)
@@ -101,6 +109,29 @@ def finetune(
         on_epoch=on_epoch,
         verbose=verbose,
     )
+
+
+def _check_numbers(
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    learning_rate: float | None,
+    alpha: float,
+    temperature: float,
+    label_smoothing: float,
+) -> None:
+    rate = 1.0 if learning_rate is None else learning_rate
+    for name, value, holds, range_ in (
+        ("epochs", epochs, epochs >= 0, "0 or more"),
+        ("batch_size", batch_size, batch_size >= 1, "1 or more"),
+        ("seed", seed, seed >= 0, "0 or more"),
+        ("learning_rate", learning_rate, 0 < rate < math.inf, "positive and finite"),
+        ("alpha", alpha, 0 <= alpha <= 1, "from 0 to 1"),
+        ("temperature", temperature, 0 < temperature < math.inf, "positive and finite"),
+        ("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "from 0 to below 1"),
+    ):
+        if not holds:
+            raise UserError(f"{name} must be {range_}, not {value!r}.")
 
 
 def _optimizer(name: str, peak: float, steps: int, weight_decay: float) -> Any:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfgraphprune.batches import Data, as_dataset
@@ -30,8 +32,8 @@ def fit(
     augment: str | None = None,
     validation_data: Data | None = None,
     weights_of: Any = None,
-    checkpoint_dir: Path | None = None,
-    log_dir: Path | None = None,
+    checkpoint_dir: str | os.PathLike | None = None,
+    log_dir: str | os.PathLike | None = None,
     callbacks: Sequence[Any] = (),
     on_epoch: OnEpoch | None = None,
     verbose: int | str = "auto",
@@ -61,21 +63,25 @@ def fit(
         A row for each epoch: `epoch` from 1, and Keras' figures.
 
     Raises:
-        UserError: the loss is no longer finite; the weights are then those of the last good epoch.
+        UserError: the loss or a weight is no longer finite; the weights are then those before the
+            epoch.
     """
     model.optimizer.build(model.trainable_variables)
-    state = tf.train.Checkpoint(model=weights_of or model, optimizer=model.optimizer)
+    learner = weights_of or model
+    state = tf.train.Checkpoint(model=learner, optimizer=model.optimizer)
+    folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
     manager, rows = None, list[Row]()
-    if checkpoint_dir is not None:
-        checkpoint_dir.mkdir(parents=True, exist_ok=True)
-        manager = tf.train.CheckpointManager(state, str(checkpoint_dir), max_to_keep=2)
-        rows = _restore(state, manager, checkpoint_dir)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        manager = tf.train.CheckpointManager(state, str(folder), max_to_keep=2)
+        rows = _restore(state, manager, folder)
     writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else None
     held = as_dataset(validation_data, batch_size) if validation_data is not None else None
     for epoch in range(len(rows), epochs):
         batches = epoch_dataset(
             train_data, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment
         )
+        good = learner.get_weights()
         # Callbacks may draw on Keras' epoch counter, so each call of fit continues it.
         history = model.fit(
             batches,
@@ -86,12 +92,13 @@ def fit(
             verbose=_bars() if verbose == "auto" else verbose,
         )
         row = {name: float(values[-1]) for name, values in history.history.items()}
-        if not math.isfinite(row["loss"]):
-            if manager is not None and manager.latest_checkpoint:
-                state.restore(manager.latest_checkpoint)
+        # The last step can spoil the weights after its loss was finite, and ReLU can hide a NaN.
+        if not math.isfinite(row["loss"]) or not _finite(learner):
+            learner.set_weights(good)
             raise UserError(
-                f"the training loss became {row['loss']} in epoch {epoch + 1}: lower the learning "
-                "rate, or check the data; the last good weights are kept."
+                f"the training loss became {row['loss']}, or a weight stopped being finite, in "
+                f"epoch {epoch + 1}: lower the learning rate, or check the data; the weights from "
+                "before that epoch are kept."
             )
         rows.append({"epoch": epoch + 1, **row})
         if on_epoch is not None:
@@ -100,11 +107,19 @@ def fit(
             with writer.as_default(step=epoch + 1):
                 for name, value in row.items():
                     tf.summary.scalar(name, value)
-        if manager is not None and checkpoint_dir is not None:
+        if manager is not None and folder is not None:
             # History first: a kill between the two leaves rows that restoring cuts off again.
-            write_atomically(checkpoint_dir / "history.json", json.dumps(rows))
+            write_atomically(folder / "history.json", json.dumps(rows))
             manager.save(checkpoint_number=epoch + 1)
     return rows
+
+
+def _finite(model: Any) -> bool:
+    return all(
+        np.isfinite(weight).all()
+        for weight in model.get_weights()
+        if np.issubdtype(weight.dtype, np.floating)
+    )
 
 
 def _bars() -> int:
@@ -120,7 +135,8 @@ def _restore(state: Any, manager: Any, folder: Path) -> list[Row]:
         except (OSError, ValueError, IndexError, tf.errors.OpError):
             continue
         done = int(path.rsplit("-", 1)[1])
-        return rows[:done]
+        if len(rows) >= done:
+            return rows[:done]
     if manager.checkpoints:
         raise UserError(
             f"no checkpoint in {folder} can be read: delete the folder to train from the start."
