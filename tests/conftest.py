@@ -5,7 +5,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "agg")
 
-import tfgraphprune  # noqa: F401  (before anything that imports TensorFlow)
+import tfgraphprune  # before anything that imports TensorFlow
 
 # isort: split
 import pytest
@@ -27,3 +27,27 @@ settings.load_profile("repeatable")
 def run_python():
     """`run_python(code, blocked=(), ...)`: see `tests.support.run_python`."""
     return support.run_python
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """scikit-learn's digits in their three parts."""
+    from tfgraphprune.training.data import load_digits
+
+    return load_digits(0)
+
+
+@pytest.fixture(scope="session")
+def digits_model(digits):
+    """The digits network after a short training; not to be changed by a test."""
+    import tf_keras as keras
+
+    from tfgraphprune.models import digits_cnn
+
+    keras.utils.set_random_seed(0)
+    model = digits_cnn()
+    settings = {"epochs": 8, "optimizer": "adam", "batch_size": 32, "verbose": 0}
+    tfgraphprune.finetune(model, digits.train, **settings)
+    # So short a training leaves the moving averages behind.
+    tfgraphprune.reestimate_batchnorm(model, digits.train)
+    return model

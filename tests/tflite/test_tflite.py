@@ -7,32 +7,19 @@ import tf_keras as keras
 from ai_edge_litert.interpreter import Interpreter
 
 import tfgraphprune as tgp
-from tfgraphprune.models import digits_cnn
 from tfgraphprune.tflite import QUANTIZATIONS, Latency, host_latency, latency_ratio
 from tfgraphprune.tflite.program import export_file
-from tfgraphprune.training.data import load_digits
 
 
 @pytest.fixture(scope="module")
-def splits():
-    return load_digits(0)
-
-
-@pytest.fixture(scope="module")
-def model(splits):
-    keras.utils.set_random_seed(0)
-    model = digits_cnn()
-    tgp.finetune(model, splits.train, epochs=8, optimizer="adam", batch_size=32, verbose=0)
-    tgp.reestimate_batchnorm(model, splits.train)
-    return model
-
-
-@pytest.fixture(scope="module")
-def files(model, splits, tmp_path_factory):
+def files(digits_model, digits, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tflite")
     return {
         kind: tgp.export_tflite(
-            model, folder / f"{kind}.tflite", quantization=kind, representative_data=splits.train
+            digits_model,
+            folder / f"{kind}.tflite",
+            quantization=kind,
+            representative_data=digits.train,
         )
         for kind in QUANTIZATIONS
     }
@@ -42,12 +29,14 @@ def files(model, splits, tmp_path_factory):
     ("kind", "agreement", "max_error"),
     [("float32", 1, 1e-4), ("float16", 0.995, 0.05), ("dynamic_range", 0.99, 2), ("int8", 0.99, 2)],
 )
-def test_every_quantization_agrees_with_keras(files, model, splits, kind, agreement, max_error):
-    check = tgp.verify_tflite(files[kind].path, model, splits.test)
+def test_every_quantization_agrees_with_keras(
+    files, digits_model, digits, kind, agreement, max_error
+):
+    check = tgp.verify_tflite(files[kind].path, digits_model, digits.test)
     check.check(agreement=agreement, max_error=max_error)
     assert check.examples == 450
-    predictions = model.predict(splits.test[0], verbose=0).argmax(-1)
-    assert check.accuracy_keras == (predictions == splits.test[1]).mean() > 0.9
+    predictions = digits_model.predict(digits.test[0], verbose=0).argmax(-1)
+    assert check.accuracy_keras == (predictions == digits.test[1]).mean() > 0.9
 
 
 @pytest.mark.parametrize("kind", QUANTIZATIONS)
@@ -63,18 +52,18 @@ def test_int8_is_smaller_and_reports_its_size(files):
     assert files["int8"].bytes < 0.6 * files["float32"].bytes
 
 
-def test_integer_ends(model, splits, tmp_path):
+def test_integer_ends(digits_model, digits, tmp_path):
     report = tgp.export_tflite(
-        model, tmp_path / "m.tflite", quantization="int8", integer_io=True,
-        representative_data=tf.data.Dataset.from_tensor_slices(splits.train).batch(50),
+        digits_model, tmp_path / "m.tflite", quantization="int8", integer_io=True,
+        representative_data=tf.data.Dataset.from_tensor_slices(digits.train).batch(50),
     )  # fmt: skip
     assert Interpreter(str(report.path)).get_input_details()[0]["dtype"] == np.int8
-    tgp.verify_tflite(report.path, model, splits.test).check(agreement=0.98)
+    tgp.verify_tflite(report.path, digits_model, digits.test).check(agreement=0.98)
 
 
-def test_a_free_batch_runs_any_batch(model, splits, tmp_path):
-    report = tgp.export_tflite(model, tmp_path / "m.tflite", batch_size=None)
-    tgp.verify_tflite(report.path, model, splits.reward, batch_size=7).check(max_error=1e-4)
+def test_a_free_batch_runs_any_batch(digits_model, digits, tmp_path):
+    report = tgp.export_tflite(digits_model, tmp_path / "m.tflite", batch_size=None)
+    tgp.verify_tflite(report.path, digits_model, digits.reward, batch_size=7).check(max_error=1e-4)
 
 
 def test_several_inputs_and_outputs(tmp_path):
@@ -89,10 +78,10 @@ def test_several_inputs_and_outputs(tmp_path):
     assert check.max_error < 1e-4
 
 
-def test_a_wrong_file_is_noticed(model, splits, tmp_path):
-    other = keras.models.clone_model(model)
+def test_a_wrong_file_is_noticed(digits_model, digits, tmp_path):
+    other = keras.models.clone_model(digits_model)
     report = tgp.export_tflite(other, tmp_path / "m.tflite")
-    check = tgp.verify_tflite(report.path, model, splits.reward)
+    check = tgp.verify_tflite(report.path, digits_model, digits.reward)
     assert check.agreement < 0.5
     with pytest.raises(tgp.ToleranceError, match="agrees with Keras on"):
         check.check()
@@ -110,13 +99,13 @@ def test_latency_is_paired(files):
     assert latency_ratio(slow, fast) == 2
 
 
-def test_nothing_is_overwritten_or_left_behind(model, files, tmp_path):
+def test_nothing_is_overwritten_or_left_behind(digits_model, files, tmp_path):
     path = tmp_path / "m.tflite"
     path.write_text("mine")
     with pytest.raises(tgp.UserError):
-        tgp.export_tflite(model, path)
+        tgp.export_tflite(digits_model, path)
     assert path.read_text() == "mine" and list(tmp_path.iterdir()) == [path]
-    tgp.export_tflite(model, path, overwrite=True)
+    tgp.export_tflite(digits_model, path, overwrite=True)
     assert path.stat().st_size == files["float32"].bytes
     assert list(tmp_path.iterdir()) == [path]
 
@@ -129,15 +118,15 @@ def test_nothing_is_overwritten_or_left_behind(model, files, tmp_path):
         ({"path": "no/such/folder/m.tflite"}, "folder"),
     ],
 )
-def test_bad_arguments_are_refused(model, tmp_path, arguments, message):
+def test_bad_arguments_are_refused(digits_model, tmp_path, arguments, message):
     with pytest.raises(tgp.UserError, match=message):
-        tgp.export_tflite(model, **{"path": tmp_path / "m.tflite", **arguments})
+        tgp.export_tflite(digits_model, **{"path": tmp_path / "m.tflite", **arguments})
     assert not list(tmp_path.iterdir())
 
 
-def test_the_program_exports_and_compares(model, splits, tmp_path):
-    model.save(tmp_path / "m.keras")
-    np.save(tmp_path / "x.npy", splits.train[0][:50])
+def test_the_program_exports_and_compares(digits_model, digits, tmp_path):
+    digits_model.save(tmp_path / "m.keras")
+    np.save(tmp_path / "x.npy", digits.train[0][:50])
     text = export_file(
         tmp_path / "m.keras", tmp_path / "m.tflite", quantization="int8",
         representative_data=tmp_path / "x.npy",

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
 
 from tfgraphprune.batches import Data, as_dataset
 from tfgraphprune.errors import UserError
@@ -86,9 +87,9 @@ def fit(
         history = model.fit(
             batches,
             initial_epoch=epoch,
-            epochs=epoch + 1,
+            epochs=epochs,
             validation_data=held,
-            callbacks=list(callbacks),
+            callbacks=[*callbacks, _OneEpoch()],
             verbose=_bars() if verbose == "auto" else verbose,
         )
         row = {name: float(values[-1]) for name, values in history.history.items()}
@@ -120,6 +121,13 @@ def _finite(model: Any) -> bool:
         for weight in model.get_weights()
         if np.issubdtype(weight.dtype, np.floating)
     )
+
+
+class _OneEpoch(keras.callbacks.Callback):
+    """Ends each call of fit after an epoch; the bar still shows how many there are in all."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.model.stop_training = True
 
 
 def _bars() -> int:
