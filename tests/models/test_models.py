@@ -1,31 +1,10 @@
-"""The built-in networks: shapes, published sizes, importers."""
+"""The ResNets and the network for digits: shapes, published sizes, groups."""
 
 import numpy as np
 import pytest
 
 import tfgraphprune as tgp
-from tfgraphprune.models import digits_cnn, load_npz_weights, resnet_cifar
-
-
-def _arrays(model):
-    """The model's weights under the importer's names."""
-    arrays, counts = {}, {}
-    for layer in model.layers:
-        kind = type(layer).__name__
-        if kind in ("Conv2D", "BatchNormalization"):
-            short = {"Conv2D": "conv", "BatchNormalization": "bn"}[kind]
-            number = counts[kind] = counts.get(kind, -1) + 1
-            prefix = f"{short}{number:02d}"
-        elif kind == "Dense":
-            prefix = "dense"
-        else:
-            continue
-        for weight in layer.weights:
-            attribute = weight.name.split("/")[-1].split(":")[0]
-            arrays[f"{prefix}/{attribute}"] = np.random.default_rng(len(arrays)).normal(
-                size=weight.shape
-            )
-    return arrays
+from tfgraphprune.models import digits_cnn, resnet_cifar
 
 
 @pytest.fixture(scope="module")
@@ -75,41 +54,11 @@ def test_digits_cnn_has_every_kind_of_group():
     }
 
 
-def test_npz_weights_arrive(resnet8, tmp_path):
-    arrays = _arrays(resnet8)
-    np.savez(tmp_path / "w.npz", **arrays)
-    load_npz_weights(resnet8, tmp_path / "w.npz")
-    stem = resnet8.get_layer("stem").kernel.numpy()
-    np.testing.assert_allclose(stem, arrays["conv00/kernel"], rtol=1e-6)
-    last = resnet8.get_layer("stage3_block1_conv2_bn").moving_variance.numpy()
-    np.testing.assert_allclose(last, arrays["bn06/moving_variance"], rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda a: a.pop("bn03/beta"), "missing \\['bn03/beta'\\]"),
-        (lambda a: a.update({"extra/kernel": np.ones(1)}), "left over \\['extra/kernel'\\]"),
-        (lambda a: a.update({"dense/kernel": np.ones((3, 10))}), "shape \\(3, 10\\)"),
-    ],
-)
-def test_npz_that_does_not_fit_is_refused_and_changes_nothing(resnet8, tmp_path, change, message):
-    before = resnet8.get_weights()
-    arrays = _arrays(resnet8)
-    change(arrays)
-    np.savez(tmp_path / "w.npz", **arrays)
-    with pytest.raises(tgp.UserError, match=message):
-        load_npz_weights(resnet8, tmp_path / "w.npz")
-    for old, new in zip(before, resnet8.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: resnet_cifar(21), "6n \\+ 2"),
         (lambda: resnet_cifar(20, "C"), "'A' or 'B'"),
-        (lambda: load_npz_weights(digits_cnn(), "no/such.npz"), "can't read weights"),
     ],
 )
 def test_bad_input_is_refused(call, message):
