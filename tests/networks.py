@@ -6,11 +6,14 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from tests.network_builders import ALL, IMAGE, image_model, resnet
+from tests import network_builders
+from tests.network_builders import IMAGE, image_model, resnet
+from tests.network_layers import LAYERS
 
 __all__ = [
     "ALL",
     "IMAGE",
+    "LAYERS",
     "build",
     "image_model",
     "inputs_for",
@@ -18,6 +21,8 @@ __all__ = [
     "randomise",
     "resnet",
 ]
+
+ALL = {**network_builders.ALL, **LAYERS}
 
 
 def randomise(model, seed: int = 0):
@@ -45,7 +50,13 @@ def randomise(model, seed: int = 0):
 def inputs_for(model, examples: int = 4, seed: int = 1):
     """Standard normal inputs, in the structure that the model takes."""
     random = np.random.default_rng(seed)
-    arrays = [random.normal(size=(examples, *t.shape[1:])).astype("float32") for t in model.inputs]
+    arrays = []
+    for tensor in model.inputs:
+        shape = (examples, *(8 if size is None else size for size in tensor.shape[1:]))
+        whole = tensor.dtype.is_integer
+        arrays.append(
+            random.integers(0, 10, shape) if whole else random.normal(size=shape).astype("float32")
+        )
     return arrays[0] if len(arrays) == 1 else arrays
 
 

@@ -1,6 +1,7 @@
 """Channel groups, against groups worked out by hand; what users freeze; refusals."""
 
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 
 from tests import networks
@@ -155,19 +156,20 @@ def _subclassed():
     return Subclassed()
 
 
-def _overriding():
-    class Overriding(keras.Model):
-        def call(self, inputs, training=None):
-            return 2 * super().call(inputs, training=training)
+def _untraceable():
+    class Untraceable(keras.Model):
+        def call(self, inputs):
+            return inputs if bool(tf.reduce_sum(inputs) > 0) else -inputs
 
-    start = keras.Input((4,))
-    return Overriding(start, L.Dense(3)(start))
+    model = Untraceable()
+    model(tf.ones((2, 4)))
+    return model
 
 
 ERRORS = {
     "no model": (lambda: LayerGraph.from_model("model.keras"), "not builtins.str"),
-    "subclassed": (lambda: LayerGraph.from_model(_subclassed()), "is a subclassed keras.Model"),
-    "overriding": (lambda: LayerGraph.from_model(_overriding()), "overrides its call method"),
+    "subclassed": (lambda: LayerGraph.from_model(_subclassed()), "has not been called yet"),
+    "untraceable": (lambda: LayerGraph.from_model(_untraceable()), "can't be traced on symbolic"),
     "unbuilt Sequential": (
         lambda: LayerGraph.from_model(keras.Sequential([L.Dense(3)])),
         "has no input shape yet",
@@ -182,7 +184,11 @@ ERRORS = {
     ),
     "multiple of none": (
         lambda: LayerGraph.from_model(networks.build("plain"), channel_multiple=0),
-        "channel_multiple must be at least 1, not 0",
+        "channel_multiple must be a whole number of at least 1, not 0",
+    ),
+    "multiple without a match": (
+        lambda: LayerGraph.from_model(networks.build("plain"), channel_multiple={"stem": 8}),
+        "channel_multiple names 'stem', but no layer matches it",
     ),
     "unknown group": (
         lambda: LayerGraph.from_model(networks.build("plain")).group("conv"),

@@ -174,8 +174,11 @@ def test_errors_say_what_came(case, tmp_path, monkeypatch):
 
 
 class Unsaved(L.Layer):
+    def build(self, input_shape):
+        self.factor = self.add_weight(name="factor")
+
     def call(self, inputs):
-        return 2 * inputs
+        return self.factor * inputs
 
     def get_config(self):
         raise NotImplementedError

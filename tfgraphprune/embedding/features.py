@@ -15,7 +15,7 @@ from tfgraphprune.cost.model_cost import dense_counts, macs_cost, params_cost
 from tfgraphprune.cost.projection import Limit
 from tfgraphprune.embedding.group_graph import GroupGraph
 from tfgraphprune.graph.groups import ChannelGroup
-from tfgraphprune.graph.layer_graph import LayerGraph, layer_at
+from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.criteria import l1, l2
 
 FEATURES = (
@@ -131,8 +131,7 @@ def _geometry(graph: LayerGraph, groups: tuple[ChannelGroup, ...]) -> dict[str, 
 def _has_depthwise(graph: LayerGraph, group: ChannelGroup) -> bool:
     """Whether a spatial kernel passes the channels on one by one."""
     return any(
-        axis.role == "through"
-        and len(layer_at(graph.model, axis.path).weights[axis.weight].shape) > 2
+        axis.role == "through" and axis.weight >= 0 and len(graph.variable(axis).shape) > 2
         for axis in group.axes
     )
 

@@ -15,11 +15,14 @@ class GroupAxis:
 
     Attributes:
         path: names that lead from the model to the layer.
-        weight: index in `layer.weights`.
+        weight: index in `layer.weights`; below 0 for what is no weight: `tracer.PRODUCT`,
+            `tracer.NORM`.
         axis: which axis of the weight.
         role: `out` where the layer makes the channels, `in` where its kernel reads them,
-            `through` where each channel is passed on (BatchNorm, bias, depthwise).
+            `through` where each channel is passed on (BatchNorm, bias, depthwise), `norm` for
+            statistics over the channels.
         positions: int `[size, k]`: the k positions of each channel along the axis.
+        blocks: above 1 for the input axis of a grouped convolution; see `axes`.
     """
 
     path: tuple[str, ...]
@@ -27,6 +30,7 @@ class GroupAxis:
     axis: int
     role: Role
     positions: np.ndarray
+    blocks: int = 1
 
     @property
     def layer(self) -> str:
@@ -137,7 +141,10 @@ def _structural(ids: np.ndarray, axes: list[GroupAxis]) -> str:
         return "no layer makes these channels"
     if "in" not in roles:
         return "no kernel reads these channels"
-    return "has a single channel" if len(ids) == 1 else ""
+    if len(ids) > 1:
+        return ""
+    single = all(axis.positions.size == 1 for axis in axes)
+    return "has a single channel" if single else "its channels could only go all together"
 
 
 def _reasons(trace: Trace, roots: np.ndarray) -> dict[int, str]:
@@ -180,6 +187,6 @@ def _places(
             size = int(index_of[axis.ids[rows]].max()) + 1
             positions = rows.reshape(size, -1)
             places[number].append(
-                GroupAxis(axis.path, axis.weight, axis.axis, axis.role, positions)
+                GroupAxis(axis.path, axis.weight, axis.axis, axis.role, positions, axis.blocks)
             )
     return places

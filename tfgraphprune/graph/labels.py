@@ -15,11 +15,16 @@ Shape = tuple[int | None, ...]
 
 
 class IdUnion:
-    """Union-find over integer ids whose every operation takes whole arrays."""
+    """Union-find over integer ids whose every operation takes whole arrays.
+
+    Attributes:
+        merges: how often `unite` has changed something; tells whether classes are still growing.
+    """
 
     def __init__(self) -> None:
         self._parent = np.zeros(1024, np.int64)
         self._size = 0
+        self.merges = 0
 
     def __len__(self) -> int:
         return self._size
@@ -55,6 +60,7 @@ class IdUnion:
             differ = a != b
             if not differ.any():
                 return
+            self.merges += 1
             low, high = np.minimum(a, b)[differ], np.maximum(a, b)[differ]
             # Of several links for one root only the smallest is kept; the next round adds the rest.
             np.minimum.at(self._parent, high, low)
@@ -106,9 +112,11 @@ class Labels:
         return replace(self, source=source)
 
 
-def per_channel(ids: np.ndarray, shape: Shape, source: str = "") -> Labels:
-    """Labels of a tensor with one id a channel on its last axis, the same everywhere else."""
-    return Labels(ids.reshape((1,) * (len(shape) - 1) + (-1,)), tuple(shape), source)
+def per_channel(ids: np.ndarray, shape: Shape, axis: int = -1) -> Labels:
+    """Labels of a tensor with one id a channel on `axis`, the same everywhere else."""
+    ones = [1] * len(shape)
+    ones[axis] = -1
+    return Labels(ids.reshape(ones), tuple(shape))
 
 
 def compact(ids: np.ndarray, shape: Shape, source: str = "") -> Labels:

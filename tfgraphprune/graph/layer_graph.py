@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,9 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfgraphprune.errors import UserError
-from tfgraphprune.graph.groups import ChannelGroup, Grouping, group_channels
+from tfgraphprune.graph.choices import choose_steps, frozen_by_user
+from tfgraphprune.graph.groups import ChannelGroup, GroupAxis, Grouping, group_channels
 from tfgraphprune.graph.labels import Kept, Labels
-from tfgraphprune.graph.reader import Call, check_readable, is_tensor
+from tfgraphprune.graph.reader import Call, Program, is_tensor
 from tfgraphprune.graph.tracer import Trace, TracedWeight, WeightAxis
 from tfgraphprune.graph.tracing import trace_model
 
@@ -50,6 +50,7 @@ class LayerGraph:
 
     Attributes:
         model: the model that was read; the graph never changes it.
+        program: the model's own layer calls.
         nodes: the layer calls in topological order.
         channel_groups: the groups, prunable and frozen, in the order in which they are made.
     """
@@ -58,39 +59,54 @@ class LayerGraph:
         self,
         model: Any,
         trace: Trace,
+        program: Program,
         calls: Sequence[Call],
         grouping: Grouping,
-        frozen: dict[str, str],
     ):
         self.model = model
+        self.program = program
         self._trace = trace
         self._calls = tuple(calls)
         self._grouping = grouping
-        self.channel_groups = tuple(_freeze(g, frozen) for g in grouping.groups)
+        self.channel_groups = grouping.groups
         self.nodes = tuple(self._node(call) for call in calls)
 
     @classmethod
     def from_model(
-        cls, model: Any, freeze: Sequence[str] = (), channel_multiple: int = 1
+        cls,
+        model: Any,
+        freeze: Sequence[str] = (),
+        channel_multiple: int | Mapping[str, int] = 1,
     ) -> LayerGraph:
-        """Read a functional or Sequential tf_keras model.
+        """Read a tf_keras model.
 
         Args:
-            model: the model; nested functional models are entered.
+            model: a functional or Sequential model, or a subclassed one that was called on data;
+                nested models and layers made of layers are entered.
             freeze: names of layers, or shell patterns such as `stem*`, whose output channels
                 must stay.
-            channel_multiple: every group keeps a multiple of this many channels, or all.
+            channel_multiple: every group keeps a multiple of this many channels, or all; or
+                multiples by layer name or pattern, of which the largest holds for a group, and 1
+                for the layers that are not named.
 
         Raises:
-            UserError: the model has no layer graph, a pattern matches no layer, or
-                `channel_multiple` is below 1.
+            UserError: the model has no layer graph, a pattern matches no layer, or a channel
+                multiple is below 1.
         """
-        check_readable(model)
-        if channel_multiple < 1:
-            raise UserError(f"channel_multiple must be at least 1, not {channel_multiple}.")
-        trace, calls = trace_model(model)
-        grouping = group_channels(trace, channel_multiple)
-        return cls(model, trace, calls, grouping, _frozen_by_user(trace, grouping, calls, freeze))
+        trace, program, calls = trace_model(model)
+        grouping = group_channels(trace)
+        steps = choose_steps(trace, grouping, calls, channel_multiple)
+        frozen = frozen_by_user(trace, grouping, calls, freeze)
+        groups = tuple(
+            replace(
+                group,
+                step=steps[group.name],
+                prunable=group.prunable and group.name not in frozen,
+                reason=group.reason or frozen.get(group.name, ""),
+            )
+            for group in grouping.groups
+        )
+        return cls(model, trace, program, calls, replace(grouping, groups=groups))
 
     @property
     def prunable_groups(self) -> tuple[ChannelGroup, ...]:
@@ -134,12 +150,33 @@ class LayerGraph:
         return self._trace.inputs[call]
 
     def weight_axes(self) -> tuple[WeightAxis, ...]:
-        """Every weight axis that carries channels."""
-        return tuple(axis for axis in self._trace.axes.values() if axis.path)
+        """Every axis of a weight that carries channels."""
+        return tuple(axis for axis in self._trace.axes.values() if axis.path and axis.weight >= 0)
+
+    def settings(self, path: tuple[str, ...]) -> Mapping[tuple[str, ...], np.ndarray]:
+        """Entries of a layer's configuration that count channels, with the channels' ids."""
+        return self._trace.settings.get(path, {})
+
+    def inside(self, call: str) -> Program | None:
+        """The layer calls in a nested model or composite layer."""
+        return self._trace.insides.get(call)
+
+    def calls_inside(self, layer: Any) -> list[Call]:
+        """The calls of plain layers in a composite layer, in all places where it is called."""
+        scopes = tuple(f"{key}/" for key in self._trace.opened[id(layer)])
+        return [call for call in self._calls if call.key.startswith(scopes)]
 
     def path_of(self, layer: Any) -> tuple[str, ...]:
         """Names that lead from the model to a layer object (its first place, if it has several)."""
         return self._trace.paths[id(layer)]
+
+    def layer(self, path: tuple[str, ...]) -> Any:
+        """The layer object that `path` leads to."""
+        return self._trace.layers[path]
+
+    def variable(self, axis: WeightAxis | GroupAxis | TracedWeight) -> Any:
+        """The variable of a weight."""
+        return self.layer(axis.path).weights[axis.weight]
 
     def input_labels(self) -> list[Labels]:
         """Labels of the model's inputs."""
@@ -209,41 +246,6 @@ class LayerGraph:
             f"({len(free)} prunable, {sum(g.size for g in free)} channels)"
         ]
         return "\n".join([*lines, *(f"  {group}" for group in self.channel_groups)])
-
-
-def _frozen_by_user(
-    trace: Trace, grouping: Grouping, calls: Sequence[Call], patterns: Sequence[str]
-) -> dict[str, str]:
-    """Reasons of the groups that the outputs of matching layers carry."""
-    if isinstance(patterns, str):
-        raise UserError(f"freeze must be a list of layer names or patterns: write [{patterns!r}].")
-    reasons: dict[str, str] = {}
-    for pattern in patterns:
-        matching = [call for call in calls if any(fnmatchcase(n, pattern) for n in _names(call))]
-        if not matching:
-            known = sorted({name for call in calls for name in _names(call)})
-            raise UserError(
-                f"freeze names {pattern!r}, but no layer matches it: layers of this model are "
-                f"{', '.join(known[:8])} ..."
-            )
-        for call in matching:
-            for labels in trace.outputs[call.key]:
-                for number in np.unique(grouping.group_of[labels.ids]).tolist():
-                    if number >= 0:
-                        name = grouping.groups[number].name
-                        reasons.setdefault(name, f"frozen by the user ({pattern})")
-    return reasons
-
-
-def _names(call: Call) -> set[str]:
-    """What a user may call a layer: its own name, or with those of models around it, or theirs."""
-    return {call.path[-1], *("/".join(call.path[: n + 1]) for n in range(len(call.path)))}
-
-
-def _freeze(group: ChannelGroup, reasons: dict[str, str]) -> ChannelGroup:
-    if not group.prunable or group.name not in reasons:
-        return group
-    return ChannelGroup(group.name, group.size, False, reasons[group.name], group.step, group.axes)
 
 
 def _config(layer: Any) -> Any:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
@@ -12,7 +12,7 @@ import tf_keras as keras
 from tf_keras.src.engine.functional import Functional
 from tf_keras.src.engine.keras_tensor import KerasTensor
 
-from tfgraphprune.errors import UserError
+from tfgraphprune.graph.labels import Shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,21 +20,25 @@ class Call:
     """One call of a layer on symbolic tensors.
 
     Attributes:
-        key: unique name: the layer's, after the names of the nested models around it, with `#2`
-            for the layer's second call and so on.
+        key: unique name: the layer's, after the names of what is around it, with `#2` for the
+            layer's second call and so on.
         path: names that lead from the outer model to the layer.
+        label: the layer's name in the model, or composite layer, that it is directly in.
         layer: the Keras layer.
         args: positional arguments, with symbolic tensors as leaves.
         kwargs: keyword arguments likewise.
         outputs: symbolic output tensors, flat.
+        shapes: shapes of the outputs without the batch, where they are not those of `outputs`.
     """
 
     key: str
     path: tuple[str, ...]
+    label: str
     layer: Any
     args: tuple
     kwargs: dict
     outputs: tuple
+    shapes: tuple[Shape, ...] | None = None
 
     @property
     def inputs(self) -> tuple:
@@ -59,6 +63,20 @@ class Call:
         bound.apply_defaults()
         return dict(bound.arguments)
 
+    def argument(self, position: int, name: str, default: Any = None) -> Any:
+        """One argument, wherever it stands."""
+        if len(self.args) > position:
+            return self.args[position]
+        return self.kwargs.get(name, default)
+
+    def with_argument(self, position: int, name: str, value: Any) -> tuple[tuple, dict]:
+        """All arguments, with another value for one of them."""
+        args = list(self.args)
+        if len(args) > position:
+            args[position] = value
+            return tuple(args), self.kwargs
+        return self.args, {**self.kwargs, name: value}
+
     def model_inputs(self, args: tuple, kwargs: dict) -> list:
         """Of the arguments of a nested model's call, a value for each of the model's inputs."""
         given = args[0] if args else kwargs["inputs"]
@@ -69,6 +87,42 @@ class Call:
         return tf.nest.map_structure(
             lambda leaf: values[id(leaf)] if is_tensor(leaf) else leaf, (self.args, self.kwargs)
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A model, or the inside of a composite layer, as layer calls in topological order.
+
+    Attributes:
+        inputs: symbolic tensors.
+        calls: nested models and composite layers are single calls.
+        outputs: symbolic tensors, flat.
+        nested_inputs: the inputs as they are handed over.
+        nested_outputs: the outputs as they are returned.
+    """
+
+    inputs: tuple
+    calls: tuple[Call, ...]
+    outputs: tuple
+    nested_inputs: Any
+    nested_outputs: Any
+
+    def interpret(self, inputs: Sequence, visit: Callable[[Call, tuple, dict], Any]) -> list:
+        """Run call by call on values of any kind.
+
+        Args:
+            inputs: a value for each of `self.inputs`.
+            visit: given a call and its arguments with values for tensors, returns its outputs.
+
+        Returns:
+            A value for each of `self.outputs`.
+        """
+        values = {id(t): value for t, value in zip(self.inputs, inputs, strict=True)}
+        for call in self.calls:
+            args, kwargs = call.substitute(values)
+            results = tf.nest.flatten(visit(call, args, kwargs))
+            values.update({id(t): value for t, value in zip(call.outputs, results, strict=True)})
+        return [values[id(t)] for t in self.outputs]
 
 
 def is_tensor(leaf: Any) -> bool:
@@ -82,106 +136,90 @@ def has_layer_graph(layer: Any) -> bool:
     return own_call in (Functional.call, keras.Sequential.call) and bool(layer.inputs)
 
 
-def check_readable(model: Any) -> None:
-    """Refuse what has no graph of layer calls.
-
-    Raises:
-        UserError: not a tf_keras model, a subclassed one, or a Sequential without input shape.
-    """
-    if not isinstance(model, keras.Model):
-        raise UserError(
-            "the model must be a functional or Sequential tf_keras model, "
-            f"not {type(model).__module__}.{type(model).__name__}: load or build it with tf_keras."
-        )
-    if isinstance(model, keras.Sequential) and not model.built:
-        raise UserError(
-            f"the Sequential model {model.name!r} has no input shape yet: "
-            "call model.build(input_shape) or start it with an Input."
-        )
-    if not has_layer_graph(model):
-        raise UserError(
-            f"the model {model.name!r} is a subclassed keras.Model or overrides its call method, "
-            "and so has no layer graph: express it with the functional API."
-        )
-
-
-def calls(model: Functional, within: Call | None = None) -> Iterator[Call]:
-    """The layer calls of `model` in topological order; nested models are single calls.
+def program_of(model: Functional, within: Call | None = None) -> Program:
+    """The layer calls of a functional model.
 
     Args:
         model: a functional model.
         within: the call of `model` in the model around it, if any.
     """
+    return Program(
+        tuple(model.inputs),
+        tuple(_calls(model, within)),
+        tuple(model.outputs),
+        model._nested_inputs,
+        model._nested_outputs,
+    )
+
+
+def program_at(model: Functional, within: Call, shapes: Sequence[Shape]) -> Program:
+    """`program_of` a nested model, with the shapes that it has when called on inputs of `shapes`.
+
+    Args:
+        model: a functional model.
+        within: its call in the model around it.
+        shapes: of its inputs, without the batch.
+    """
+    program = program_of(model, within)
+    if all(tuple(t.shape[1:]) == s for t, s in zip(program.inputs, shapes, strict=True)):
+        return program
+    calls: list[Call] = []
+
+    def visit(call: Call, args: tuple, kwargs: dict) -> Any:
+        results = call.layer(*args, **kwargs)
+        found = tuple(shape_of(tensor) for tensor in tf.nest.flatten(results))
+        calls.append(replace(call, shapes=found))
+        return results
+
+    specs = [
+        tf.TensorSpec((t.shape[0], *s), t.dtype)
+        for t, s in zip(program.inputs, shapes, strict=True)
+    ]
+    run = tf.function(lambda *x: program.interpret(x, visit), autograph=False)
+    try:
+        run.get_concrete_function(*specs)
+    except (ValueError, TypeError, tf.errors.OpError):  # an op that wants its own sizes
+        return program
+    return replace(program, calls=tuple(calls))
+
+
+def _calls(model: Functional, within: Call | None) -> Iterator[Call]:
     scope, outer = (within.key + "/", within.path) if within else ("", ())
     seen: dict[int, int] = {}
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
-            if node.is_input:
-                continue
-            layer = node.layer
-            count = seen[id(layer)] = seen.get(id(layer), 0) + 1
-            key = scope + layer.name + (f"#{count}" if count > 1 else "")
-            outputs = tuple(tf.nest.flatten(node.outputs))
-            yield Call(
-                key,
-                (*outer, layer.name),
-                layer,
-                tuple(node.call_args),
-                dict(node.call_kwargs),
-                outputs,
-            )
+            if not node.is_input:
+                yield call_of(node, scope, outer, node.layer.name, seen)
 
 
-def interpret(
-    model: Functional,
-    inputs: list,
-    visit: Callable[[Call, tuple, dict], Any],
-    within: Call | None = None,
-) -> list:
-    """Run a model call by call on values of any kind.
+def call_of(node: Any, scope: str, outer: tuple[str, ...], label: str, seen: dict) -> Call:
+    """One of Keras' nodes as a call.
 
     Args:
-        model: a functional model.
-        inputs: a value for each of `model.inputs`.
-        visit: given a call and its arguments with values for tensors, returns its outputs.
-        within: the call of `model` in the model around it, if any.
-
-    Returns:
-        A value for each of `model.outputs`.
+        node: the node.
+        scope: what its key begins with.
+        outer: the path of what it is in.
+        label: the layer's name there.
+        seen: calls so far of each layer, by `id(layer)`; counts on.
     """
-    values = {id(t): value for t, value in zip(model.inputs, inputs, strict=True)}
-    for call in calls(model, within):
-        args, kwargs = call.substitute(values)
-        results = tf.nest.flatten(visit(call, args, kwargs))
-        values.update({id(t): value for t, value in zip(call.outputs, results, strict=True)})
-    return [values[id(t)] for t in model.outputs]
+    layer = node.layer
+    count = seen[id(layer)] = seen.get(id(layer), 0) + 1
+    return Call(
+        scope + label + (f"#{count}" if count > 1 else ""),
+        (*outer, label),
+        label,
+        layer,
+        tuple(node.call_args),
+        dict(node.call_kwargs),
+        tuple(tf.nest.flatten(node.outputs)),
+    )
 
 
-def conformed(model: Functional, x: Any) -> list:
-    """Tensors as users hand them over, in the order, rank and dtype of `model.inputs`."""
-    tensors = model._flatten_to_reference_inputs(x)
-    return [
-        model._conform_to_reference_input(tensor, reference)
-        for tensor, reference in zip(tensors, model.inputs, strict=True)
-    ]
+def shape_of(tensor: Any) -> Shape:
+    """A tensor's shape without the batch; of unknown rank, as of rank 2."""
+    return (None,) if tensor.shape.rank is None else tuple(tensor.shape[1:])
 
 
-def execute(
-    model: Functional,
-    inputs: list,
-    visit: Callable[[Call, tuple, dict], Any],
-    within: Call | None = None,
-) -> list:
-    """Like `interpret`, with nested models entered, so that `visit` sees plain layers only."""
-
-    def enter(call: Call, args: tuple, kwargs: dict) -> Any:
-        if call.is_model:
-            return execute(call.layer, call.model_inputs(args, kwargs), visit, call)
-        return visit(call, args, kwargs)
-
-    return interpret(model, inputs, enter, within)
-
-
-def output_shapes(call: Call) -> list[tuple[int | None, ...]]:
+def output_shapes(call: Call) -> list[Shape]:
     """The shape of each output, without the batch; of unknown rank, as of rank 2."""
-    return [(None,) if t.shape.rank is None else tuple(t.shape[1:]) for t in call.outputs]
+    return list(call.shapes) if call.shapes else [shape_of(t) for t in call.outputs]

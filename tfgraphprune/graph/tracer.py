@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
 
+from tfgraphprune.graph.constraints import Balance, Constraint, Rectangle
 from tfgraphprune.graph.labels import IdUnion, Labels, Shape, compact, per_channel
-from tfgraphprune.graph.reader import Call, output_shapes
+from tfgraphprune.graph.reader import Call, Program, output_shapes
 
-Role = Literal["in", "out", "through", "slice"]
-"""What an axis does with channels: reads them, makes them, passes each on, or only holds them."""
+Role = Literal["in", "out", "through", "slice", "norm"]
+"""What an axis does with channels: reads them, makes them, passes each on, or only holds them.
+
+`norm` stands for the statistics of a normalization over the channels: its restricted twin leaves
+out what is cut.
+"""
+
+PRODUCT = -1
+"""In the place of a weight's index: a product of activations, as in attention."""
+
+NORM = -2
+"""In the place of a weight's index: the statistics of a normalization."""
+
+_UNKNOWN_SIZE = 8
+"""Stands for an unknown size while an op is run on ids."""
 
 
 @dataclass(eq=False)
@@ -22,10 +36,11 @@ class WeightAxis:
 
     Attributes:
         path: names that lead from the model to the layer; `()` for an axis without a weight.
-        weight: index in `layer.weights`; -1 for an axis without a weight.
+        weight: index in `layer.weights`; below 0 for an axis without a weight.
         axis: which axis of the weight.
         role: what the layer does with the channels on it.
-        ids: int64 `[size]`.
+        ids: int64 `[size]`; of a blocked axis (see `axes`), those of all blocks.
+        blocks: number of blocks of the last axis that read other channels each.
     """
 
     path: tuple[str, ...]
@@ -33,6 +48,7 @@ class WeightAxis:
     axis: int
     role: Role
     ids: np.ndarray
+    blocks: int = 1
 
 
 @dataclass(eq=False)
@@ -41,7 +57,7 @@ class TracedWeight:
 
     Attributes:
         path: names that lead from the model to the layer.
-        weight: index in `layer.weights`.
+        weight: index in `layer.weights`, or `PRODUCT`.
         shape: its dense shape.
         uses: multiplications of each element for one example, over all calls; `None` where a
             spatial size is unknown.
@@ -64,16 +80,47 @@ class Trace:
     inputs: dict[str, list[Labels]] = field(default_factory=dict)
     outputs: dict[str, list[Labels]] = field(default_factory=dict)
     paths: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    layers: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    insides: dict[str, Program] = field(default_factory=dict)
+    opened: dict[int, list[str]] = field(default_factory=dict)
+    picks: list[tuple[Labels, int, int, str]] = field(default_factory=list)
+    constraints: list[Constraint] = field(default_factory=list)
+    settings: dict[tuple[str, ...], dict[tuple[str, ...], np.ndarray]] = field(default_factory=dict)
 
 
 class CallTracer:
     """What a layer rule may do while its call is traced: read ids, make ids, couple, freeze."""
 
-    def __init__(self, trace: Trace, call: Call):
+    def __init__(
+        self,
+        trace: Trace,
+        call: Call,
+        owner: Call | None = None,
+        times: int | None = 1,
+        within: tuple[str, ...] = (),
+    ):
         self._trace = trace
-        self._path = trace.paths.setdefault(id(call.layer), call.path)
+        self._owner = owner or call
+        self._times = times
+        self._within = within
+        self._path = trace.paths.setdefault(id(self._owner.layer), self._owner.path)
+        trace.layers.setdefault(self._path, self._owner.layer)
         self.call = call
         self.union = trace.union
+
+    def inner(
+        self, name: str, layer: Any, shapes: list[Shape], times: int | None = 1
+    ) -> CallTracer:
+        """A tracer for the layer inside a wrapper such as TimeDistributed.
+
+        Args:
+            name: the entry of the wrapper's configuration that holds the layer's.
+            layer: the inner layer; its weights are among the wrapper's.
+            shapes: of the inner layer's outputs, without the batch.
+            times: how often the wrapper calls it for one example.
+        """
+        call = replace(self.call, layer=layer, shapes=tuple(shapes))
+        return CallTracer(self._trace, call, self._owner, times, (name, "config"))
 
     def new_ids(self, count: int) -> np.ndarray:
         """`count` fresh channel ids; int64 `[count]`."""
@@ -88,35 +135,39 @@ class CallTracer:
         array = ids.ids if isinstance(ids, Labels) else ids
         self._trace.frozen.append((np.unique(array), f"{self.call.key}: {reason}"))
 
-    def channels(self, labels: Labels) -> np.ndarray:
-        """The ids of a tensor's channels, that is along its last axis; int64 `[channels]`.
+    def pick(self, labels: Labels, axis: int, index: int) -> None:
+        """Say that one position along an axis is read by its number: a channel there must stay."""
+        reason = f"{self.call.key}: picks a single channel"
+        self._trace.picks.append((labels, axis, index, reason))
+
+    def channels(self, labels: Labels, axis: int = -1) -> np.ndarray:
+        """The ids of a tensor's channels, that is along one of its axes; int64 `[channels]`.
 
         Several ids in one channel slot are united. Where the ids change along another axis and
-        not along the last, a reader of the last axis would mix them: they are frozen.
+        not along this one, a reader of this axis would mix them: they are frozen.
         """
-        last = labels.rank - 1
+        axis %= labels.rank
         varying = labels.varying(self.union)
-        if varying and last not in varying:
+        if varying and axis not in varying:
             self.freeze(labels, "reads another axis than the one that the channels lie on")
-        slots = labels.ids.reshape(-1, labels.ids.shape[-1])
+        lines = np.moveaxis(labels.ids, axis, -1)
+        slots = lines.reshape(-1, lines.shape[-1])
         self.unite(slots, slots[:1])
-        ids, size = self.union.find(slots[0]), labels.shape[last]
+        ids, size = self.union.find(slots[0]), labels.shape[axis]
         return ids if size is None else np.broadcast_to(ids, (size,)).copy()
 
     def rectangular(self, labels: Labels) -> Labels:
-        """Couple ids until at most one axis varies, so that what a plan keeps is a block.
-
-        Of several varying axes the last one stays; ids at equal positions along it are united
-        (for a channel shuffle: equal indices of all its groups).
-        """
-        varying = labels.varying(self.union)
-        if len(varying) > 1:
-            rows = np.moveaxis(labels.ids, varying[-1], -1)
-            self.unite(rows, rows.reshape(-1, rows.shape[-1])[0])
+        """Ask that what a plan keeps of this tensor is a block; see `constraints.Rectangle`."""
+        if len(labels.varying(self.union)) > 1:
+            self._trace.constraints.append(Rectangle(labels.ids))
         return labels
 
+    def balance(self, ids: np.ndarray) -> None:
+        """Ask that equally many channels stay in each row of `ids`; int64 `[blocks, size]`."""
+        self._trace.constraints.append(Balance(ids))
+
     def weight(
-        self, variable: Any, axes: dict[int, tuple[Role, np.ndarray]], uses: int | None = 0
+        self, variable: Any, axes: dict[int, tuple], uses: int | None = 0, blocks: int = 1
     ) -> None:
         """Register a weight of the layer; a later call of the same layer unites its ids.
 
@@ -124,37 +175,65 @@ class CallTracer:
             variable: one of the layer's weights; `None` (an absent bias) is passed over.
             axes: for each axis that carries channels, its role and the ids along it.
             uses: multiplications of each element for one example of this call.
+            blocks: of the axis with role `in`: see `axes`.
         """
         if variable is None:
             return
-        index = next(i for i, w in enumerate(self.call.layer.weights) if w is variable)
-        key = (self._path, index)
-        found = self._trace.weights.setdefault(
-            key, TracedWeight(self._path, index, tuple(variable.shape))
-        )
-        found.uses = None if uses is None or found.uses is None else found.uses + uses
-        for axis, (role, ids) in axes.items():
-            first = self._trace.axes.setdefault(
-                (*key, axis), WeightAxis(self._path, index, axis, role, ids)
-            )
-            self.unite(first.ids, ids)
+        index = next(i for i, w in enumerate(self._owner.layer.weights) if w is variable)
+        self._register(index, tuple(variable.shape), axes, uses, blocks)
 
-    def has_setting(self, name: str) -> bool:
-        """Whether the layer's configuration, which a subclass may define, holds an entry."""
+    def product(self, ids: np.ndarray, uses: int | None) -> None:
+        """Register a product of activations that costs `uses` for each of these channels."""
+        self._register(PRODUCT, (len(ids),), {0: ("through", ids)}, uses)
+
+    def fixed_product(self, uses: int | None) -> None:
+        """Register a product of activations whose cost no plan changes."""
+        self._register(PRODUCT, (1,), {}, uses)
+
+    def normalises(self, ids: np.ndarray) -> None:
+        """Register that the layer's statistics are over these channels, int64 `[size]`."""
+        self._axis(NORM, 0, "norm", ids)
+
+    def _register(
+        self, index: int, shape: tuple, axes: dict, uses: int | None, blocks: int = 1
+    ) -> None:
+        key = (self._path, index)
+        found = self._trace.weights.setdefault(key, TracedWeight(self._path, index, shape))
+        if uses is None or self._times is None or found.uses is None:
+            found.uses = None
+        else:
+            found.uses += uses * self._times
+        for axis, (role, ids) in axes.items():
+            self._axis(index, axis, role, ids, blocks if role == "in" else 1)
+
+    def _axis(self, index: int, axis: int, role: Role, ids: np.ndarray, blocks: int = 1) -> None:
+        first = self._trace.axes.setdefault(
+            (self._path, index, axis), WeightAxis(self._path, index, axis, role, ids, blocks)
+        )
+        self.unite(first.ids, ids)
+
+    def setting(self, name: str, ids: np.ndarray) -> None:
+        """Register an entry of the layer's configuration that counts these channels.
+
+        They freeze if a subclass with an `__init__` of its own does not pass it on.
+        """
         try:
-            return name in self.call.layer.get_config()
+            known = name in self.call.layer.get_config()
         except NotImplementedError:
-            return False
+            known = False
+        if not known:
+            self.freeze(ids, f"its configuration does not hold {name}")
+        self._trace.settings.setdefault(self._path, {})[(*self._within, name)] = ids
 
     def mark(self, labels: Labels) -> None:
         """Keep at least one channel of this tensor: its classes become groups of their own."""
         key = (self.call.key, "slice", len(self._trace.axes))
-        axis = WeightAxis((), -1, 0, "slice", np.unique(self.union.find(labels.ids)))
+        axis = WeightAxis((), NORM, 0, "slice", np.unique(self.union.find(labels.ids)))
         self._trace.axes[key] = axis
 
     def other_weights(self) -> None:
         """Register the layer's remaining weights, which carry no channels that can be cut."""
-        for index, variable in enumerate(self.call.layer.weights):
+        for index, variable in enumerate(self._owner.layer.weights):
             key = (self._path, index)
             if key not in self._trace.weights:
                 self._trace.weights[key] = TracedWeight(self._path, index, tuple(variable.shape))
@@ -189,23 +268,41 @@ class CallTracer:
 
         Returns:
             Labels of the outputs; positions that the op fills with zeros get ids of their own,
-            which unite like any others. `None` where a size is unknown, or where the op moves
-            values into or out of the batch axis.
+            which unite like any others. `None` where the ids change along an axis of unknown
+            size, or where the op moves values into or out of the batch axis.
         """
-        if any(None in labels.shape for labels in inputs) or any(None in s for s in shapes):
-            return None
         # Id 0 is shifted away so that a zero in the result can only be padding.
-        arrays = [self.union.find(labels.full()) + 1 for labels in inputs]
+        arrays = [self._full(labels) + 1 for labels in inputs]
         tensors = [tf.constant(np.broadcast_to(a, (batch, *a.shape))) for a in arrays]
         try:
             results = [np.asarray(r) for r in tf.nest.flatten(function(*tensors))]
         except (tf.errors.InvalidArgumentError, ValueError):  # sizes that hang on the batch
             return None
-        if [r.shape for r in results] != [(batch, *shape) for shape in shapes]:
+        if len(results) != len(shapes):
             return None
-        if any((r != r[:1]).any() for r in results):
-            return None
-        return [self._labels(r[0] - 1, s) for r, s in zip(results, shapes, strict=True)]
+        outputs = []
+        for result, shape in zip(results, shapes, strict=True):
+            if (
+                result.ndim != len(shape) + 1
+                or len(result) != batch
+                or (result != result[:1]).any()
+            ):
+                return None
+            ids = result[0] - 1
+            for axis, size in enumerate(shape):
+                if size is None and ids.shape[axis]:
+                    if (ids != ids.take([0], axis)).any():
+                        return None
+                    ids = ids.take([0], axis)
+                elif size != ids.shape[axis]:
+                    return None
+            outputs.append(self._labels(ids, shape))
+        return outputs
+
+    def _full(self, labels: Labels) -> np.ndarray:
+        """The classes at every position; unknown sizes are filled in."""
+        shape = [_UNKNOWN_SIZE if size is None else size for size in labels.shape]
+        return np.broadcast_to(self.union.find(labels.ids), shape)
 
     def _labels(self, ids: np.ndarray, shape: Shape) -> Labels:
         padded = compact(ids, shape).ids

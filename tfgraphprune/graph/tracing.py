@@ -2,76 +2,114 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfgraphprune.graph.composites import is_composite, opened, read_model
+from tfgraphprune.graph.constraints import settle
 from tfgraphprune.graph.labels import Labels, per_channel
-from tfgraphprune.graph.reader import Call, interpret
+from tfgraphprune.graph.reader import Call, Program, output_shapes, program_at
 from tfgraphprune.graph.rules import rule_for
 from tfgraphprune.graph.tracer import CallTracer, Trace
 
 
-def trace_model(model: Any) -> tuple[Trace, list[Call]]:
+def trace_model(model: Any) -> tuple[Trace, Program, list[Call]]:
     """Follow every channel of a model, call by call.
 
     Returns:
-        What was found, and the layer calls in topological order, those in nested models included.
+        What was found, the model's own layer calls, and all layer calls in topological order,
+        those in nested models and composite layers included.
     """
-    trace, found, firsts = Trace(), list[Call](), dict[int, Call]()
+    tracing = _Tracing()
+    program = read_model(model)
+    starts = [tracing.start(tensor) for tensor in program.inputs]
+    tracing.trace.outputs[""] = starts
+    trace = tracing.trace
+    outputs = program.interpret(starts, tracing.visit)
+    # Of several reasons the first one counts, and this is the one that can't be helped.
+    trace.frozen[:0] = [(np.unique(labels.ids), "output of the model") for labels in outputs]
+    settle(trace.constraints, trace.union)
+    for labels, axis, index, reason in trace.picks:
+        if axis in labels.varying(trace.union):
+            trace.frozen.append((labels.ids.take([index], axis).ravel(), reason))
+    return trace, program, tracing.found
 
-    def visit(call: Call, args: tuple, kwargs: dict) -> Any:
-        first = firsts.setdefault(id(call.layer), call)
+
+class _Tracing:
+    def __init__(self) -> None:
+        self.trace = Trace()
+        self.found: list[Call] = []
+        self._firsts: dict[int, Call] = {}
+
+    def start(self, tensor: Any) -> Labels:
+        """Labels of an input of the model."""
+        shape = tuple(tensor.shape[1:])
+        ids = self.trace.union.new(shape[-1] if shape and shape[-1] else 1)
+        self.trace.frozen.append((ids, "input of the model"))
+        labels = per_channel(ids, shape) if shape else Labels(ids.reshape(()), ())
+        return labels.made_by(tensor._keras_history.layer.name)
+
+    def visit(self, call: Call, args: tuple, kwargs: dict) -> Any:
+        """Follow one call, given labels for its tensors."""
+        first = self._firsts.setdefault(id(call.layer), call)
         if call.is_model:
-            inputs = trace.inputs[call.key] = call.model_inputs(args, kwargs)
-            results = interpret(call.layer, inputs, visit, call)
+            inputs = call.model_inputs(args, kwargs)
+            shapes = [labels.shape for labels in inputs]
+            results = self._enter(call, inputs, program_at(call.layer, call, shapes))
             if first is not call:
-                _couple_models(trace, first, call)
+                self._couple_models(first, call)
             return results
         inputs = [leaf for leaf in tf.nest.flatten((args, kwargs)) if isinstance(leaf, Labels)]
+        reason = ""
+        if is_composite(call.layer):
+            try:
+                inside = opened(call, [labels.shape for labels in inputs])
+            except Exception as error:  # whatever a user's code may raise
+                detail = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                reason = f"can't be followed inside: {detail}"
+            else:
+                return self._enter(call, inputs, inside)
+        return self._follow(call, inputs, first, reason)
+
+    def _enter(self, call: Call, inputs: Sequence[Labels], inside: Program) -> list[Labels]:
+        self.trace.inputs[call.key] = list(inputs)
+        self.trace.insides[call.key] = inside
+        self.trace.opened.setdefault(id(call.layer), []).append(call.key)
+        return inside.interpret(inputs, self.visit)
+
+    def _follow(self, call: Call, inputs: list[Labels], first: Call, reason: str) -> list[Labels]:
+        trace = self.trace
         trace.inputs[call.key] = inputs
-        tracer = CallTracer(trace, call)
-        outputs = rule_for(call.layer).trace(tracer, inputs)
+        tracer, rule = CallTracer(trace, call), rule_for(call.layer)
+        outputs = tracer.opaque(inputs, reason) if reason else rule.trace(tracer, inputs)
         tracer.other_weights()
-        outputs = [labels.made_by(call.key) for labels in outputs]
+        sized = zip(outputs, output_shapes(call), strict=True)
+        outputs = [Labels(labels.ids, shape, call.key) for labels, shape in sized]
         trace.outputs[call.key] = outputs
-        found.append(call)
-        if first is not call and rule_for(call.layer).has_settings:
-            _couple(trace, first.key, call.key)
+        self.found.append(call)
+        if first is not call and rule.has_settings:
+            self._couple(first.key, call.key)
         return outputs
 
-    starts = [_input(trace, tensor) for tensor in model.inputs]
-    trace.outputs[""] = starts
-    for labels in interpret(model, starts, visit):
-        trace.frozen.append((np.unique(labels.ids), "output of the model"))
-    return trace, found
+    def _couple_models(self, first: Call, again: Call) -> None:
+        """A nested model is rebuilt once: its calls must be cut alike, also where no weight is."""
+        self._couple(first.key, again.key)
+        scope = again.key + "/"
+        for key in [key for key in self.trace.inputs if key.startswith(scope)]:
+            self._couple(f"{first.key}/{key.removeprefix(scope)}", key)
 
-
-def _couple_models(trace: Trace, first: Call, again: Call) -> None:
-    """A nested model is rebuilt once: all its calls must be cut alike, also where no weight is."""
-    _couple(trace, first.key, again.key)
-    scope = again.key + "/"
-    for key in [key for key in trace.inputs if key.startswith(scope)]:
-        _couple(trace, f"{first.key}/{key.removeprefix(scope)}", key)
-
-
-def _couple(trace: Trace, first: str, again: str) -> None:
-    """Unite the channels of two calls position by position."""
-    tensors = [trace.inputs[key] + trace.outputs.get(key, []) for key in (first, again)]
-    for left, right in zip(*tensors, strict=True):
-        if left.rank == right.rank and all(
-            a == b or 1 in (a, b) for a, b in zip(left.ids.shape, right.ids.shape, strict=True)
-        ):
-            trace.union.unite(left.ids, right.ids)
-        else:
-            reason = f"{again}: shares a layer with {first}, but is called on another size"
-            trace.frozen += [(np.unique(labels.ids), reason) for labels in (left, right)]
-
-
-def _input(trace: Trace, tensor: Any) -> Labels:
-    shape = tuple(tensor.shape[1:])
-    ids = trace.union.new(shape[-1] if shape and shape[-1] else 1)
-    trace.frozen.append((ids, "input of the model"))
-    source = tensor._keras_history.layer.name
-    return per_channel(ids, shape, source) if shape else Labels(ids.reshape(()), (), source)
+    def _couple(self, first: str, again: str) -> None:
+        """Unite the channels of two calls position by position."""
+        trace = self.trace
+        tensors = [trace.inputs[key] + trace.outputs.get(key, []) for key in (first, again)]
+        for left, right in zip(*tensors, strict=True):
+            if left.rank == right.rank and all(
+                a == b or 1 in (a, b) for a, b in zip(left.ids.shape, right.ids.shape, strict=True)
+            ):
+                trace.union.unite(left.ids, right.ids)
+            else:
+                reason = f"{again}: shares a layer with {first}, but is called on another size"
+                trace.frozen += [(np.unique(labels.ids), reason) for labels in (left, right)]

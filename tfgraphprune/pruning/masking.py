@@ -1,8 +1,8 @@
 """Cutting without cutting: a removed channel is silenced in every kernel that reads it.
 
 A channel reaches the output only through its consumers' kernels, so zeroing their slices is
-exact, also for BatchNorm shifts and activations with f(0) != 0. This is the reference that
-surgery must agree with.
+exact, also for BatchNorm shifts and activations with f(0) != 0; normalizations over the channels
+leave it out of their statistics. This is the reference that surgery must agree with.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tf_keras as keras
 
-from tfgraphprune.errors import UserError
-from tfgraphprune.graph.layer_graph import LayerGraph, layer_at
+from tfgraphprune.graph.axes import silence
+from tfgraphprune.graph.groups import GroupAxis
+from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.plan import PruningPlan
+from tfgraphprune.pruning.rebuild import Rebuild
+from tfgraphprune.pruning.restricted import RESTRICTED
 
 WeightKey = tuple[tuple[str, ...], int]
 """A layer's path and an index in its `weights`."""
@@ -29,62 +31,49 @@ def masked(model: Any, plan: PruningPlan) -> Any:
         plan: what stays.
 
     Raises:
-        UserError: the plan was made for another model.
+        UserError: the plan was made for another model, or a layer has no configuration.
     """
     graph = LayerGraph.from_model(model)
     plan.check(graph)
-    copy = copy_model(model)
-    silencer = Silencer(graph, copy)
+    cut = {name for name, kept in plan.kept.items() if len(kept) < graph.group(name).size}
+    silencer = Silencer(graph, cut)
     silencer.apply(plan.kept)
-    return copy
-
-
-def copy_model(model: Any) -> Any:
-    """A copy with weights of its own.
-
-    Raises:
-        UserError: Keras can't copy a layer, or how layers are shared.
-    """
-    try:
-        copy = keras.models.clone_model(model)
-    except (NotImplementedError, TypeError, ValueError) as error:
-        detail = str(error).strip().splitlines()
-        raise UserError(
-            f"Keras can't copy the model {model.name!r} ({detail[0] if detail else 'no get_config'}"
-            "): give custom layers a get_config that returns the arguments of their __init__, and "
-            "register custom functions with keras.saving.register_keras_serializable."
-        ) from error
-    if len(copy.weights) != len(model.weights):
-        raise UserError(
-            f"the model {model.name!r} can't be copied: it shares a layer between a nested model "
-            "and what is around it, which Keras does not keep; call the nested model instead."
-        )
-    copy.set_weights(model.get_weights())
-    return copy
+    return silencer.model
 
 
 class Silencer:
-    """Applies one plan after another to a copy of the model, by assigning consumers' kernels.
+    """A copy of a model, to which one plan after another is applied.
 
     Args:
-        graph: the dense model's graph.
-        copy: a copy of the graph's model, whose consumer kernels are assigned.
+        graph: the model's graph.
+        groups: names of the groups that plans cut; by default all that may be cut.
+
+    Attributes:
+        model: the copy; its weights beside consumers' kernels are those of the model.
     """
 
-    def __init__(self, graph: LayerGraph, copy: Any):
-        self._reads: dict[str, list[tuple[WeightKey, int, np.ndarray]]] = {}
-        self._sizes = {group.name: group.size for group in graph.prunable_groups}
+    def __init__(self, graph: LayerGraph, groups: set[str] | None = None):
+        chosen = [g for g in graph.prunable_groups if groups is None or g.name in groups]
+        axes = [axis for group in chosen for axis in group.axes]
+        normalised = {axis.path for axis in axes if axis.role == "norm"}
+
+        def swap(layer: Any, path: tuple[str, ...]) -> Any:
+            if path not in normalised:
+                return None
+            return RESTRICTED[type(layer).__name__].from_config(layer.get_config())
+
+        rebuilt = Rebuild(graph, graph.kept({}), swap)
+        self.model = rebuilt.model
+        self._sizes = {group.name: group.size for group in chosen}
+        self._reads = {g.name: [a for a in g.axes if a.role in ("in", "norm")] for g in chosen}
         self._dense: dict[WeightKey, np.ndarray] = {}
         self._variables: dict[WeightKey, Any] = {}
-        for group in graph.prunable_groups:
-            reads = self._reads[group.name] = []
-            for axis in group.axes:
-                if axis.role == "in":
-                    key = (axis.path, axis.weight)
-                    reads.append((key, axis.axis, axis.positions))
-                    if key not in self._dense:
-                        self._variables[key] = layer_at(copy, axis.path).weights[axis.weight]
-                        self._dense[key] = self._variables[key].numpy()
+        for axis in axes:
+            if axis.role in ("in", "norm"):
+                layer = rebuilt.layers[axis.path]
+                variable = layer.mask if axis.role == "norm" else layer.weights[axis.weight]
+                self._variables[_key(axis)] = variable
+                self._dense[_key(axis)] = variable.numpy()
 
     def apply(self, kept: Mapping[str, Sequence[int]]) -> None:
         """Silence all channels but the kept ones; groups that are not named stay whole."""
@@ -94,13 +83,32 @@ class Silencer:
                 continue
             removed = np.ones(self._sizes[name], bool)
             removed[list(indices)] = False
-            for key, axis, positions in self._reads[name]:
-                dense = self._dense[key]
-                if key not in factors:
-                    shape = [1] * dense.ndim
-                    shape[axis] = dense.shape[axis]
-                    factors[key] = np.ones(shape, dense.dtype)
-                np.moveaxis(factors[key], axis, 0)[positions[removed]] = 0
+            for axis in self._reads[name]:
+                key = _key(axis)
+                factors[key] = silence(
+                    factors.get(key),
+                    self._dense[key].shape,
+                    axis.axis,
+                    axis.blocks,
+                    axis.positions[removed].ravel(),
+                )
         for key, variable in self._variables.items():
             dense = self._dense[key]
             variable.assign(dense * factors[key] if key in factors else dense)
+
+
+def copy_model(model: Any) -> Any:
+    """A copy with weights of its own, of plain layers.
+
+    Raises:
+        UserError: the model can't be read, or a layer has no configuration.
+    """
+    return Rebuild(*_whole(LayerGraph.from_model(model))).model
+
+
+def _whole(graph: LayerGraph) -> tuple:
+    return graph, graph.kept({})
+
+
+def _key(axis: GroupAxis) -> WeightKey:
+    return axis.path, axis.weight

@@ -12,7 +12,7 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.batchnorm import BatchNormEstimator
 from tfgraphprune.pruning.criteria import Criterion, resolve_criterion
-from tfgraphprune.pruning.masking import Silencer, copy_model
+from tfgraphprune.pruning.masking import Silencer
 from tfgraphprune.pruning.plan import PruningPlan, most_important
 
 
@@ -43,9 +43,8 @@ class RewardEvaluator:
     ):
         self._graph = graph
         self._importance = resolve_criterion(criterion)(graph)
-        model = copy_model(graph.model)
-        self._model = model
-        self._silencer = Silencer(graph, model)
+        self._silencer = Silencer(graph)
+        self._model = model = self._silencer.model
         self._estimator = BatchNormEstimator(model)
         images, _ = as_arrays(calibration)
         self._calibration = _batches(images, batch_size)

@@ -1,6 +1,37 @@
 """The rules of Keras' layers and TensorFlow's ops; importing the package registers them."""
 
-from tfgraphprune.graph.rules import channelwise, shapes, weighted
-from tfgraphprune.graph.rules.base import LayerRule, layer_rule, rule_for
+from tfgraphprune.graph.rules import (
+    attention,
+    channelwise,
+    keras_cv,
+    norms,
+    recurrent,
+    shapes,
+    slices,
+    weighted,
+)
+from tfgraphprune.graph.rules.base import (
+    LayerRule,
+    is_known,
+    is_op,
+    layer_rule,
+    register_layer_rule,
+    rule_for,
+)
 
-__all__ = ["LayerRule", "channelwise", "layer_rule", "rule_for", "shapes", "weighted"]
+__all__ = [
+    "LayerRule",
+    "attention",
+    "channelwise",
+    "is_known",
+    "is_op",
+    "keras_cv",
+    "layer_rule",
+    "norms",
+    "recurrent",
+    "register_layer_rule",
+    "rule_for",
+    "shapes",
+    "slices",
+    "weighted",
+]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import tensorflow as tf
-
-from tfgraphprune.graph.labels import Kept, Labels
+from tfgraphprune.errors import UserError
+from tfgraphprune.graph.labels import Kept, Labels, Shape
 from tfgraphprune.graph.reader import Call, output_shapes
 from tfgraphprune.graph.tracer import CallTracer
 
@@ -44,6 +44,12 @@ class LayerRule:
         """The call's arguments, with symbolic tensors of the dense model as leaves."""
         return call.args, call.kwargs
 
+    def finish(
+        self, call: Call, results: Any, inputs: list[Labels], outputs: list[Labels], kept: Kept
+    ) -> Any:
+        """What is done to the results of the layer's call in the smaller model."""
+        return results
+
 
 class Unknown(LayerRule):
     """A layer that nothing is known of: all it touches is frozen."""
@@ -58,6 +64,7 @@ _HARMLESS = {"__init__", "get_config", "from_config", *vars(type("Empty", (), {}
 """What a subclass may define without computing anything else."""
 
 _RULES: dict[str, LayerRule] = {}
+_CLASS_RULES: dict[type, LayerRule] = {}
 _UNKNOWN = Unknown()
 
 
@@ -66,29 +73,96 @@ def layer_rule(names: Iterable[str], rule: LayerRule) -> None:
     _RULES.update(dict.fromkeys(names, rule))
 
 
+def register_layer_rule(layer_class: type) -> Callable[[type[LayerRule]], type[LayerRule]]:
+    """Class decorator: the decorated `LayerRule` becomes the rule of a layer class.
+
+    A subclass of the layer needs a rule of its own. A later registration replaces an earlier one.
+
+    Example, of a layer with one factor for each channel:
+
+        @tgp.register_layer_rule(Scale)
+        class ScaleRule(tgp.LayerRule):
+            def trace(self, tracer, inputs):
+                ids = tracer.channels(inputs[0])
+                tracer.weight(tracer.call.layer.factor, {0: ("through", ids)})
+                return inputs
+
+    Args:
+        layer_class: a subclass of `keras.layers.Layer`.
+
+    Raises:
+        UserError: something else than a layer class, or than a subclass of `LayerRule`.
+    """
+    if not isinstance(layer_class, type) or not hasattr(layer_class, "call"):
+        raise UserError(
+            f"register_layer_rule takes a Keras layer class, not {layer_class!r}: write "
+            "@register_layer_rule(MyLayer) above the rule."
+        )
+
+    def register(rule: type[LayerRule]) -> type[LayerRule]:
+        if not isinstance(rule, type) or not issubclass(rule, LayerRule):
+            raise UserError(
+                f"the rule of {layer_class.__name__} must be a subclass of LayerRule, not {rule!r}."
+            )
+        _CLASS_RULES[layer_class] = rule()
+        return rule
+
+    return register
+
+
+def is_op(layer: Any) -> bool:
+    """Whether a layer is only an op on tensors."""
+    return type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda")
+
+
+def is_known(layer: Any) -> bool:
+    """Whether there is a rule for a layer."""
+    return not isinstance(rule_for(layer), Unknown)
+
+
 def rule_for(layer: Any) -> LayerRule:
     """The rule of a layer; one that freezes, where there is none.
 
-    A Keras layer goes by its class. A subclass is taken for its base only if it can't but compute
-    the same, that is if all it overrides is how it is made and saved. An op on tensors goes by
-    its symbol.
+    A layer goes by its class, first by what users registered, then by name: Keras' own plainly,
+    those of other packages after the package's name. A subclass is taken for its base only if it
+    can't but compute the same, that is if all it overrides is how it is made and saved. An op on
+    tensors goes by its symbol.
     """
-    symbol = getattr(layer, "symbol", None)
-    if symbol is not None and type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda"):
-        return _RULES.get("tf." + symbol.removeprefix("compat.v1."), _UNKNOWN)
+    if is_op(layer):
+        return _RULES.get("tf." + layer.symbol.removeprefix("compat.v1."), _UNKNOWN)
+    if type(layer) in _CLASS_RULES:
+        return _CLASS_RULES[type(layer)]
     for kind in type(layer).__mro__:
-        if kind.__module__.split(".")[0] in ("tf_keras", "keras"):
+        package = kind.__module__.split(".")[0]
+        if package in ("tf_keras", "keras"):
             return _RULES.get(kind.__name__, _UNKNOWN)
+        if (rule := _RULES.get(f"{package}.{kind.__name__}")) is not None:
+            return rule
         own = (getattr(kind, name) for name in vars(kind).keys() - _HARMLESS)
         if any(callable(value) or isinstance(value, property) for value in own):
             return _UNKNOWN
     return _UNKNOWN
 
 
-def positions_of(call: Call) -> int | None:
-    """How many spatial positions the call's first output has; `None` where unknown."""
-    shape = output_shapes(call)[0][:-1]
-    return None if None in shape else int(tf.TensorShape(shape).num_elements() or 1)
+def channel_axis(layer: Any) -> int:
+    """Where the channels of a layer's tensors are, without the batch: first or last."""
+    return 0 if getattr(layer, "data_format", None) == "channels_first" else -1
+
+
+def positions_of(call: Call, axis: int = -1) -> int | None:
+    """How many positions the call's first output has beside `axis`; `None` where unknown."""
+    return size_without(output_shapes(call)[0], axis)
+
+
+def size_without(shape: Shape, axis: int) -> int | None:
+    """How many positions a tensor has beside `axis`; `None` where unknown."""
+    return product(size for a, size in enumerate(shape) if a != axis % len(shape))
+
+
+def product(sizes: Iterable[int | None]) -> int | None:
+    """The product of sizes; `None` where one is unknown."""
+    known = list(sizes)
+    return None if None in known else math.prod(known)  # type: ignore[arg-type]
 
 
 CHANNELWISE_ACTIVATIONS = frozenset(

@@ -1,4 +1,4 @@
-"""Rules of what only moves channels: concat, reshape, transpose, slice, split, pad.
+"""Rules of what only moves channels: concat, reshape, transpose, stack, pad.
 
 Where the channels go is found by running the op itself on channel ids. What is written here is
 how each op's sizes and bounds change once some channels are gone.
@@ -10,27 +10,31 @@ from typing import Any
 
 import numpy as np
 
-from tfgraphprune.graph.labels import Kept, Labels
-from tfgraphprune.graph.reader import Call, output_shapes
+from tfgraphprune.graph.labels import Kept, Labels, Shape
+from tfgraphprune.graph.reader import Call, is_tensor, output_shapes
 from tfgraphprune.graph.rules.base import LayerRule, layer_rule
 from tfgraphprune.graph.tracer import CallTracer
 
 
 class Moves(LayerRule):
-    """An op on one tensor whose arguments need no change: transpose, flatten, flip and the like."""
+    """An op whose arguments need no change: transpose, flatten, flip, stack, pixel shuffle."""
+
+    several = False
+    """Whether it takes several tensors."""
 
     def trace(self, tracer: CallTracer, inputs: list[Labels]) -> list[Labels]:
         """Run the op on ids."""
         call = tracer.call
-        if len(inputs) != 1:
-            return tracer.opaque(inputs, "depends on the values of a tensor")
-        problem = self.problem(tracer, inputs[0])
+        tensors = call.inputs
+        problem = "depends on the values of a tensor"
+        if len(inputs) == 1 or self.several:
+            problem = self.problem(tracer, inputs)
         if problem:
             return tracer.opaque(inputs, problem)
-        batch = call.inputs[0].shape[0]
+        batch = tensors[0].shape[0]
 
-        def run(array: Any) -> Any:
-            args, kwargs = call.substitute({id(call.inputs[0]): array})
+        def run(*arrays: Any) -> Any:
+            args, kwargs = call.substitute(dict(zip(map(id, tensors), arrays, strict=True)))
             return call.layer(*args, **kwargs)
 
         outputs = tracer.run(run, inputs, output_shapes(call), batch or 1)
@@ -38,9 +42,29 @@ class Moves(LayerRule):
             return tracer.opaque(inputs, "has an unknown size or moves values across examples")
         return outputs
 
-    def problem(self, tracer: CallTracer, labels: Labels) -> str:
+    def problem(self, tracer: CallTracer, inputs: list[Labels]) -> str:
         """Why this call can't be followed, or an empty string."""
         return ""
+
+
+class Stack(Moves):
+    """`tf.stack`: a new axis, whose positions must stay together."""
+
+    several = True
+
+    def problem(self, tracer: CallTracer, inputs: list[Labels]) -> str:
+        """The batch must stay first."""
+        rank = inputs[0].rank + 2
+        return "" if int(tracer.call.argument(1, "axis", 0)) % rank else "stacks whole examples"
+
+
+class Unstack(Moves):
+    """`tf.unstack` along an axis on which the channels do not change."""
+
+    def problem(self, tracer: CallTracer, inputs: list[Labels]) -> str:
+        """Taking channels apart would change the number of outputs."""
+        axis = int(tracer.call.argument(2, "axis", 0)) % (inputs[0].rank + 1) - 1
+        return "takes channels apart" if axis in inputs[0].varying(tracer.union) else ""
 
 
 class ReshapeLayer(Moves):
@@ -48,107 +72,65 @@ class ReshapeLayer(Moves):
 
     def config(self, call: Call, outputs: list[Labels], kept: Kept) -> dict[str, Any]:
         """The target shape."""
-        return {"target_shape": kept.shape(outputs[0])}
+        return {"target_shape": _sizes(kept.shape(outputs[0]))}
 
 
-class Reshape(Moves):
-    """`tf.reshape`."""
+class Reshape(LayerRule):
+    """`tf.reshape` and `tf.broadcast_to`; the batch's size may be read at run time."""
+
+    def trace(self, tracer: CallTracer, inputs: list[Labels]) -> list[Labels]:
+        """Run the op on ids."""
+        call, shapes = tracer.call, output_shapes(tracer.call)
+        target = call.argument(1, "shape")
+        entries = list(target) if isinstance(target, list | tuple) else [target]
+        if is_tensor(target) or any(map(is_tensor, entries[1:])):
+            return tracer.opaque(inputs, "depends on the values of a tensor")
+        batch = 1 if is_tensor(entries[0]) else call.inputs[0].shape[0] or 1
+
+        def run(array: Any) -> Any:
+            sizes = [batch, *entries[1:]] if is_tensor(entries[0]) else target
+            return call.layer.function(array, sizes)
+
+        outputs = tracer.run(run, inputs[:1], shapes, batch)
+        if outputs is None:
+            return tracer.opaque(inputs, "has an unknown size or moves values across examples")
+        return outputs
 
     def arguments(
         self, call: Call, inputs: list[Labels], outputs: list[Labels], kept: Kept
     ) -> tuple[tuple, dict]:
         """The target shape; its batch entry stays."""
-        batch = int(np.asarray(_argument(call, 1, "shape"))[0])
-        return _with_argument(call, 1, "shape", [batch, *kept.shape(outputs[0])])
+        target = call.argument(1, "shape")
+        first = target[0] if isinstance(target, list | tuple) else int(np.asarray(target)[0])
+        sizes = _sizes(kept.shape(outputs[0]))
+        return call.with_argument(1, "shape", [first, *sizes])
 
 
 class Transpose(Moves):
     """`tf.transpose` with a permutation that leaves the batch first."""
 
-    def problem(self, tracer: CallTracer, labels: Labels) -> str:
+    def problem(self, tracer: CallTracer, inputs: list[Labels]) -> str:
         """The batch must stay first."""
-        perm = _argument(tracer.call, 1, "perm")
+        perm = tracer.call.argument(1, "perm")
         return "" if perm is not None and np.asarray(perm)[0] == 0 else "moves the batch axis"
 
 
 class Squeeze(Moves):
     """`tf.squeeze` of named axes."""
 
-    def problem(self, tracer: CallTracer, labels: Labels) -> str:
+    def problem(self, tracer: CallTracer, inputs: list[Labels]) -> str:
         """Unnamed, an axis of channels would vanish once a single channel is left."""
-        return "" if _argument(tracer.call, 1, "axis") is not None else "squeezes any axis"
-
-
-class Slice(Moves):
-    """Basic slicing of a tensor, `x[:, ::2, ::2, :8]` or `x[:, None, None]`."""
-
-    def trace(self, tracer: CallTracer, inputs: list[Labels]) -> list[Labels]:
-        """Run on ids; the slice's channels become groups of their own."""
-        outputs = super().trace(tracer, inputs)
-        for labels in outputs:
-            tracer.mark(labels)
-        return outputs
-
-    def problem(self, tracer: CallTracer, labels: Labels) -> str:
-        """Along the channels only contiguous slices are followed."""
-        items = _slice_items(tracer.call, labels.rank)
-        if items is None:
-            return "is a slice that can't be followed"
-        places = _places(items)
-        for axis in labels.varying(tracer.union):
-            item = items[places[axis + 1]]
-            if not isinstance(item, dict):
-                return "picks single channels"
-            if item["step"] not in (None, 1):
-                return "slices channels with a step"
-        return ""
-
-    def arguments(
-        self, call: Call, inputs: list[Labels], outputs: list[Labels], kept: Kept
-    ) -> tuple[tuple, dict]:
-        """The bounds along cut axes."""
-        items = _slice_items(call, inputs[0].rank)
-        assert items is not None
-        places = _places(items)
-        for axis, size in enumerate(inputs[0].shape):
-            stays = kept.along(inputs[0], axis)
-            item = items[places[axis + 1]]
-            if not isinstance(item, dict) or size is None or stays.all():
-                continue
-            start, stop, _ = slice(item["start"], item["stop"]).indices(size)
-            new_start = int(stays[:start].sum())
-            count = int(stays[start:stop].sum())
-            items[places[axis + 1]] = {"start": new_start, "stop": new_start + count, "step": None}
-        return _with_argument(call, 1, "slice_spec", tuple(items))
-
-
-class Split(Moves):
-    """`tf.split`; each part's channels become groups of their own."""
-
-    def trace(self, tracer: CallTracer, inputs: list[Labels]) -> list[Labels]:
-        """Run on ids."""
-        outputs = super().trace(tracer, inputs)
-        for labels in outputs:
-            tracer.mark(labels)
-        return outputs
-
-    def arguments(
-        self, call: Call, inputs: list[Labels], outputs: list[Labels], kept: Kept
-    ) -> tuple[tuple, dict]:
-        """The sizes of the parts."""
-        axis = int(_argument(call, 2, "axis", 0)) % (inputs[0].rank + 1) - 1
-        sizes = [kept.shape(labels)[axis] for labels in outputs]
-        return _with_argument(call, 1, "num_or_size_splits", sizes)
+        return "" if tracer.call.argument(1, "axis") is not None else "squeezes any axis"
 
 
 class Pad(Moves):
     """`tf.pad` with zeros; padded channels get ids of their own, which unite like any others."""
 
-    def problem(self, tracer: CallTracer, labels: Labels) -> str:
+    def problem(self, tracer: CallTracer, inputs: list[Labels]) -> str:
         """Only zeros are followed."""
-        mode = str(_argument(tracer.call, 2, "mode", "CONSTANT")).upper()
-        value = _argument(tracer.call, 4, "constant_values", 0)
-        before = np.asarray(_argument(tracer.call, 1, "paddings"))
+        mode = str(tracer.call.argument(2, "mode", "CONSTANT")).upper()
+        value = tracer.call.argument(4, "constant_values", 0)
+        before = np.asarray(tracer.call.argument(1, "paddings"))
         if mode != "CONSTANT" or np.any(np.asarray(value) != 0) or before[0].any():
             return "pads with other values than zeros, or pads the batch"
         return ""
@@ -157,7 +139,7 @@ class Pad(Moves):
         self, call: Call, inputs: list[Labels], outputs: list[Labels], kept: Kept
     ) -> tuple[tuple, dict]:
         """The widths along cut axes."""
-        paddings = np.asarray(_argument(call, 1, "paddings")).tolist()
+        paddings = np.asarray(call.argument(1, "paddings")).tolist()
         for axis in range(outputs[0].rank):
             stays = kept.along(outputs[0], axis)
             if not stays.all():
@@ -166,7 +148,29 @@ class Pad(Moves):
                     int(stays[:before].sum()),
                     int(stays[len(stays) - after :].sum()),
                 ]
-        return _with_argument(call, 1, "paddings", paddings)
+        return call.with_argument(1, "paddings", paddings)
+
+
+class Repeat(Moves):
+    """`tf.repeat`, each entry equally often."""
+
+    def problem(self, tracer: CallTracer, inputs: list[Labels]) -> str:
+        """Repeats by entry would have to be cut."""
+        call = tracer.call
+        if np.size(call.argument(1, "repeats")) > 1 or call.argument(2, "axis") is None:
+            return "repeats its entries unequally"
+        return ""
+
+
+class Sizes(LayerRule):
+    """`tf.shape`: reads no values, so that nothing need stay for it."""
+
+    def trace(self, tracer: CallTracer, inputs: list[Labels]) -> list[Labels]:
+        """Its entries are no channels; the size of a cut axis must not be read."""
+        for labels in inputs:
+            if labels.varying(tracer.union) and None in labels.shape:
+                return tracer.opaque(inputs, "reads an unknown size")
+        return [tracer.fresh(shape, "is a size") for shape in output_shapes(tracer.call)]
 
 
 class Concat(LayerRule):
@@ -176,7 +180,7 @@ class Concat(LayerRule):
         """Lay the ids side by side."""
         layer = tracer.call.layer
         axis = getattr(layer, "axis", None)
-        axis = _argument(tracer.call, 1, "axis") if axis is None else axis
+        axis = tracer.call.argument(1, "axis") if axis is None else axis
         shape = output_shapes(tracer.call)[0]
         axis = int(axis) % (len(shape) + 1) - 1
         if axis < 0:
@@ -208,47 +212,24 @@ class Concat(LayerRule):
         return tracer.rectangular(Labels(ids, shape))
 
 
-def _argument(call: Call, position: int, name: str, default: Any = None) -> Any:
-    if len(call.args) > position:
-        return call.args[position]
-    return call.kwargs.get(name, default)
+def _sizes(shape: Shape) -> list[int]:
+    """A shape as an argument: its one unknown size as -1."""
+    return [-1 if size is None else size for size in shape]
 
 
-def _with_argument(call: Call, position: int, name: str, value: Any) -> tuple[tuple, dict]:
-    args = list(call.args)
-    if len(args) > position:
-        args[position] = value
-        return tuple(args), call.kwargs
-    return call.args, {**call.kwargs, name: value}
-
-
-def _slice_items(call: Call, rank: int) -> list | None:
-    """One entry for each axis, batch first: a slice, an index, or `None` for a new axis.
-
-    `None` instead of a list where the batch is sliced, or bounds are tensors.
-    """
-    spec = call.args[1] if len(call.args) > 1 else call.kwargs.get("slice_spec")
-    items = list(spec) if isinstance(spec, tuple | list) else [spec]
-    whole = {"start": None, "stop": None, "step": None}
-    missing = rank + 1 - sum(item is not None and item is not Ellipsis for item in items)
-    rest = [dict(whole) for _ in range(missing)]
-    at = next((i for i, item in enumerate(items) if item is Ellipsis), len(items))
-    items[at : at + 1] = rest
-    plain = all(isinstance(i, int | dict | None) and not isinstance(i, bool) for i in items)
-    return items if plain and items[0] == whole else None
-
-
-def _places(items: list) -> list[int]:
-    """Where the entry of each input axis stands, batch first."""
-    return [place for place, item in enumerate(items) if item is not None]
-
-
-layer_rule(["Flatten", "Permute", "tf.expand_dims", "tf.reverse"], Moves())
+layer_rule(
+    "Flatten Permute RepeatVector Identity tf.expand_dims tf.reverse tf.tile "
+    "tf.nn.depth_to_space tf.nn.space_to_depth tf.image.flip_left_right tf.image.flip_up_down "
+    "tf.image.rot90".split(),
+    Moves(),
+)
 layer_rule(["tf.squeeze"], Squeeze())
+layer_rule(["tf.repeat"], Repeat())
+layer_rule(["tf.shape"], Sizes())
+layer_rule(["tf.stack"], Stack())
+layer_rule(["tf.unstack"], Unstack())
 layer_rule(["Reshape"], ReshapeLayer())
-layer_rule(["tf.reshape"], Reshape())
+layer_rule(["tf.reshape", "tf.broadcast_to"], Reshape())
 layer_rule(["tf.transpose"], Transpose())
-layer_rule(["tf.__operators__.getitem"], Slice())
-layer_rule(["tf.split"], Split())
 layer_rule(["tf.pad"], Pad())
 layer_rule(["Concatenate", "tf.concat"], Concat())

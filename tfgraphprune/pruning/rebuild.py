@@ -1,0 +1,219 @@
+"""Makes a model anew, call by call, at the sizes that a plan leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from tfgraphprune.errors import UserError
+from tfgraphprune.graph.axes import taken
+from tfgraphprune.graph.labels import Kept, Labels, Shape
+from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.graph.reader import Call, Program, is_tensor
+from tfgraphprune.graph.rules import is_op, rule_for
+from tfgraphprune.graph.tracer import WeightAxis
+
+Swap = Callable[[Any, tuple[str, ...]], Any]
+"""Given a layer of the model and its path, a layer to be put in its place, or `None`."""
+
+
+class Rebuild:
+    """A model made anew; shared layers and shared nested models are made once.
+
+    Args:
+        graph: of the model.
+        kept: what stays.
+        swap: replaces layers; their weights must begin with those of the layer replaced.
+
+    Attributes:
+        model: the new model, functional, of the same name and structure.
+        layers: its layers, by the path of the layer that each stands for.
+    """
+
+    def __init__(self, graph: LayerGraph, kept: Kept, swap: Swap | None = None):
+        self._graph = graph
+        self._kept = kept
+        self._swap = swap
+        self._made: dict[int, Any] = {}
+        self._axes: dict[tuple, list[tuple[WeightAxis, np.ndarray]]] = {}
+        for axis in graph.weight_axes():
+            positions = kept.positions(axis.ids)
+            self._axes.setdefault((axis.path, axis.weight), []).append((axis, positions))
+        self.layers: dict[tuple[str, ...], Any] = {}
+        self.model = self._model(graph.program, graph.input_labels(), graph.model.name)
+
+    def _model(self, program: Program, inputs: list[Labels], name: str) -> Any:
+        starts = [
+            keras.Input(
+                _cut_shape(tensor.shape[1:], labels.shape, self._kept.shape(labels)),
+                batch_size=tensor.shape[0],
+                name=tensor._keras_history.layer.name,
+                dtype=tensor.dtype,
+            )
+            for tensor, labels in zip(program.inputs, inputs, strict=True)
+        ]
+        names = {call.label for call in program.calls}
+        outputs = program.interpret(
+            starts, lambda call, args, kwargs: self._visit(call, args, kwargs, call.label, names)
+        )
+        return keras.Model(
+            tf.nest.pack_sequence_as(program.nested_inputs, starts),
+            tf.nest.pack_sequence_as(program.nested_outputs, outputs),
+            name=name,
+        )
+
+    def _visit(self, call: Call, args: tuple, kwargs: dict, name: str, names: set[str]) -> Any:
+        inside = self._graph.inside(call.key)
+        if call.is_model:
+            if id(call.layer) not in self._made:
+                inputs = self._graph.inputs_of(call.key)
+                assert inside is not None
+                self._made[id(call.layer)] = self._model(inside, inputs, name)
+            return self._made[id(call.layer)](*args, **kwargs)
+        if inside is not None:
+            return self._composite(call, inside, args, kwargs, name, names)
+        inputs, outputs = self._graph.labels(call.key)
+        whole = self._kept.all_of([*inputs, *outputs]) and not self._cut(call)
+        rule = rule_for(call.layer)
+        if not whole:
+            values = dict(zip(map(id, call.inputs), _tensors((args, kwargs)), strict=True))
+            args, kwargs = tf.nest.map_structure(
+                lambda leaf: values.get(id(leaf), leaf),
+                rule.arguments(call, inputs, outputs, self._kept),
+            )
+        layer = self._made.get(id(call.layer))
+        if layer is None:
+            changed = {} if whole else rule.config(call, outputs, self._kept)
+            layer = self._made[id(call.layer)] = self._layer(call, whole, changed, name)
+            results = layer(*args, **kwargs)
+            self._copy_weights(call.layer, layer)
+        else:
+            results = layer(*args, **kwargs)
+        return results if whole else rule.finish(call, results, inputs, outputs, self._kept)
+
+    def _composite(
+        self, call: Call, inside: Program, args: tuple, kwargs: dict, name: str, names: set[str]
+    ) -> Any:
+        """A layer made of layers: as it is, where nothing in it is cut, or else its layers."""
+        if id(call.layer) not in self._made and self._swap is None and not self._touched(call):
+            with contextlib.suppress(UserError):  # one that can't be made anew is taken apart
+                layer = self._made[id(call.layer)] = _remade(call, _config(call))
+                results = layer(*args, **kwargs)
+                layer.set_weights(call.layer.get_weights())
+                return results
+        if id(call.layer) in self._made:
+            return self._made[id(call.layer)](*args, **kwargs)
+
+        def visit(inner: Call, args: tuple, kwargs: dict) -> Any:
+            label = f"{name}.{inner.label}"
+            if id(inner.layer) not in self._made or is_op(inner.layer):
+                while label in names:
+                    label += "_"
+                names.add(label)
+            return self._visit(inner, args, kwargs, label, names)
+
+        return inside.interpret(_tensors((args, kwargs)), visit)
+
+    def _touched(self, call: Call) -> bool:
+        """Whether anything is cut in a composite layer, in any of its calls."""
+        return any(
+            self._cut(inner) or not all(map(self._kept.all_of, self._graph.labels(inner.key)))
+            for inner in self._graph.calls_inside(call.layer)
+        )
+
+    def _cut(self, call: Call) -> bool:
+        """Whether a weight of the layer is cut."""
+        path = self._graph.path_of(call.layer)
+        return any(
+            len(positions) < len(axis.ids)
+            for index in range(len(call.layer.weights))
+            for axis, positions in self._axes.get((path, index), ())
+        )
+
+    def _layer(self, call: Call, whole: bool, changed: dict, name: str) -> Any:
+        path = self._graph.path_of(call.layer)
+        layer = self._swap(call.layer, path) if self._swap else None
+        if layer is None:
+            config = {**_config(call), "name": name}
+            if not whole:
+                config = {**_without_array_initializers(config), **changed}
+                settings = self._graph.settings(path)
+                config = _counted(config, settings, self._kept) if settings else config
+            layer = _remade(call, config)
+        self.layers[path] = layer
+        return layer
+
+    def _copy_weights(self, old: Any, new: Any) -> None:
+        path = self._graph.path_of(old)
+        values = old.get_weights()
+        for index, value in enumerate(values):
+            for axis, positions in sorted(
+                self._axes.get((path, index), ()), key=lambda pair: -pair[0].blocks
+            ):
+                value = taken(value, axis.axis, axis.blocks, positions)
+            values[index] = value
+        new.set_weights(values + new.get_weights()[len(values) :])
+
+
+def _cut_shape(own: Sequence, dense: Shape, cut: Shape) -> Shape:
+    """An input's shape; sizes that are not cut stay as they are, unknown ones too."""
+    return tuple(o if d == c else c for o, d, c in zip(own, dense, cut, strict=True))
+
+
+def _config(call: Call) -> dict:
+    try:
+        return call.layer.get_config()
+    except NotImplementedError as error:
+        raise _no_config(call) from error
+
+
+def _remade(call: Call, config: dict) -> Any:
+    """The call's layer made anew from a configuration."""
+    try:
+        return type(call.layer).from_config(config)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise _no_config(call) from error
+
+
+def _no_config(call: Call) -> UserError:
+    return UserError(
+        f"the layer {call.key!r} ({type(call.layer).__name__}) can't be made anew from its "
+        "configuration: give it a get_config that returns the arguments of its __init__, and "
+        "register custom functions with keras.saving.register_keras_serializable."
+    )
+
+
+def _counted(config: dict, settings: Mapping[tuple[str, ...], np.ndarray], kept: Kept) -> dict:
+    """A configuration whose numbers of channels are those of what is kept."""
+    config = copy.deepcopy(config)
+    for place, ids in settings.items():
+        entry: Any = config
+        for name in place[:-1]:
+            entry = entry.get(name) or {}
+        if place[-1] in entry:
+            entry[place[-1]] = kept.count(ids)
+    return config
+
+
+def _without_array_initializers(config: dict) -> dict:
+    """Initial values of the dense size would not fit; the weights are copied anyway."""
+    return {
+        name: "zeros" if name.endswith("_initializer") and _holds_array(value) else value
+        for name, value in config.items()
+    }
+
+
+def _holds_array(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_array, value.values()))
+    return isinstance(value, list | tuple | np.ndarray)
+
+
+def _tensors(nest: Any) -> list:
+    return [leaf for leaf in tf.nest.flatten(nest) if is_tensor(leaf)]
