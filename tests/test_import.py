@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import pkgutil
 
 import pytest
@@ -52,23 +53,109 @@ def test_packages_built_on_keras_get_tf_keras_when_tensorflow_came_first(run_pyt
     assert ended.stdout.endswith("True True\n"), ended.stderr
 
 
-REFUSED = {
+KEEPS_KERAS_3 = {
     "used through tf": "import tensorflow as tf; tf.keras.layers",
     "imported from": "from tensorflow.keras import layers",
+    "used through tf, with Keras 3 by its own name": (
+        "import keras; import tensorflow as tf; assert tf.keras.Model is keras.Model"
+    ),
 }
 
+UNCHANGED = """
+import os, sys
+import tensorflow as tf
+def state():
+    return {**os.environ}, [*tf.__path__], [*sys.path], tf.keras, tf.keras.Model, tf.keras.layers
+before = state()
+import tfgraphprune
+from tfgraphprune.legacy_keras import serves_tf_keras
+assert not serves_tf_keras()
+import tf_keras
+small = tf_keras.Sequential([tf_keras.Input((4,)), tf_keras.layers.Dense(3, name="first"),
+                             tf_keras.layers.Dense(2)])
+graph = tfgraphprune.LayerGraph.from_model(small)
+plan = tfgraphprune.PruningPlan.from_keep_ratios(graph, 0.4)
+assert tfgraphprune.prune(small, plan).get_layer("first").units == 1
+assert state() == before
+import keras
+from tensorflow.keras.layers import Dense
+assert tf.keras.Model is keras.Model and Dense is keras.layers.Dense
+assert keras.__version__[0] == "3" and tf_keras.__version__[0] == "2"
+model = tf.keras.Sequential([tf.keras.Input((4,)), Dense(3)])
+model.compile("sgd", "mse")
+model.fit(tf.zeros((8, 4)), tf.zeros((8, 3)), verbose=0)
+print("unchanged")
+"""
 
-@pytest.mark.parametrize("code", REFUSED.values(), ids=REFUSED)
-def test_a_loaded_keras_3_is_refused(run_python, code):
-    ended = run_python(
-        code + "\nimport os\ntry:\n    import tfgraphprune\nexcept ImportError as error:\n"
-        "    print(error)\nprint(os.environ.get('TF_USE_LEGACY_KERAS'))"
-    )
-    assert ended.stdout == (
-        "tfgraphprune needs tf.keras to be tf_keras (Keras 2), but TensorFlow has already loaded "
-        "it as Keras 3: import tfgraphprune before tf.keras is first used, or set "
-        "TF_USE_LEGACY_KERAS=1 before Python starts.\nNone\n"
-    ), ended.stderr
+
+@pytest.mark.parametrize("code", KEEPS_KERAS_3.values(), ids=KEEPS_KERAS_3)
+def test_a_program_that_uses_keras_3_keeps_it_while_models_are_cut(run_python, code):
+    ended = run_python(code + UNCHANGED)
+    assert ended.stdout.endswith("unchanged\n"), ended.stderr
+
+
+SEARCH = """
+import tfgraphprune as tgp, tf_keras, numpy as np
+from tfgraphprune.training.data import load_digits
+tf_keras.utils.set_random_seed(0)
+model = tf_keras.Sequential([
+    tf_keras.Input((8, 8, 1)), tf_keras.layers.Conv2D(6, 3, name="first"),
+    tf_keras.layers.BatchNormalization(), tf_keras.layers.ReLU(),
+    tf_keras.layers.Conv2D(5, 3, name="second"), tf_keras.layers.Flatten(),
+    tf_keras.layers.Dense(10, name="last"),
+])
+digits = load_digits(0)
+seen = []
+graph = tgp.LayerGraph.from_model(model, freeze=["second"])
+found = tgp.search_plan(
+    model, graph, digits.train, digits.reward, tgp.Budget(macs_ratio=0.7),
+    tgp.Search(agent="sac", evaluations=3, rivals=("uniform",)), on_evaluation=seen.append,
+)
+found.plan.check(graph)
+assert seen == found.history and len(seen) == 4
+import tensorflow as tf
+print("\\n" + tf.keras.Model.__module__.split(".")[0], found.plan.to_dict(), seen)
+"""
+
+
+def test_a_search_beside_keras_3_finds_what_it_finds_without(run_python):
+    pytest.importorskip("tf_agents")
+    beside = run_python("import tensorflow as tf; tf.keras.layers\n" + SEARCH)
+    alone = run_python(SEARCH)
+    assert beside.returncode == 0, beside.stderr
+    assert beside.stdout.splitlines()[-1].split(" ", 1) == [
+        "keras", alone.stdout.splitlines()[-1].removeprefix("tf_keras ")
+    ]  # fmt: skip
+
+
+COMPRESS = """
+import json, os, sys
+import tensorflow as tf
+tf.keras.layers
+before = {**os.environ}
+import tfgraphprune as tgp, tf_keras
+from tfgraphprune.models import digits_cnn
+from tfgraphprune.training.data import load_digits
+digits = load_digits(0)
+train = tf.data.Dataset.from_tensor_slices(digits.train).batch(64)
+result = tgp.compress(
+    digits_cnn(), train, digits.reward, budget=tgp.Budget(macs_ratio=0.5),
+    search=tgp.Search(agent="uniform", rivals=()), workdir=sys.argv[1],
+    finetune=tgp.FineTune(epochs=2, recovery="gradual"),
+)
+assert isinstance(result.model, tf_keras.Model) and before == {**os.environ}
+print(json.dumps(result.history["finetune"]))
+"""
+
+
+def test_tfmot_runs_beside_keras_3(run_python, tmp_path):
+    ended = run_python(COMPRESS, args=[str(tmp_path / "run")])
+    assert ended.returncode == 0, ended.stderr
+    rows = json.loads(ended.stdout.splitlines()[-1])
+    logged = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert [json.loads(line) for line in logged][-2:] == [{"stage": "finetune"} | r for r in rows]
+    assert rows[1]["accuracy"] > rows[0]["accuracy"]
 
 
 def test_a_missing_tf_keras_is_named(run_python):

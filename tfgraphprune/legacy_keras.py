@@ -8,31 +8,37 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-_SWITCH = "TF_USE_LEGACY_KERAS"
+SWITCH = "TF_USE_LEGACY_KERAS"
+"""The variable that makes TensorFlow route `tf.keras` to tf_keras."""
 
 
 def use_tf_keras() -> None:
-    """Make `tf.keras` be tf_keras in this process.
+    """Make `tf.keras` be tf_keras in this process, where nobody uses it as Keras 3 yet.
 
     Sets `TF_USE_LEGACY_KERAS=1`. Where TensorFlow is loaded already but its Keras is not, the
     path on which `tensorflow.keras` is looked up changes too: TensorFlow fixes it at its own
     import, and Spektral and TF-Agents would get Keras 3 from it.
 
+    A program that has loaded `tf.keras` as Keras 3 keeps it: nothing is changed then, tf_keras
+    is imported beside it, and steps that need the switch run in a worker process.
+
     Raises:
-        ImportError: `tf.keras` is already loaded as Keras 3.
+        ImportError: tf_keras is not installed.
     """
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is not None:
         tf_keras = _tf_keras_folder()
         if _is_keras_3(vars(tensorflow).get("keras"), tf_keras):
-            raise ImportError(
-                "tfgraphprune needs tf.keras to be tf_keras (Keras 2), but TensorFlow has already "
-                "loaded it as Keras 3: import tfgraphprune before tf.keras is first used, or set "
-                f"{_SWITCH}=1 before Python starts."
-            )
+            return
         if (routed := str(tf_keras / "api" / "_v2")) not in tensorflow.__path__[:1]:
             tensorflow.__path__.insert(0, routed)
-    os.environ[_SWITCH] = "1"
+    os.environ[SWITCH] = "1"
+
+
+def serves_tf_keras() -> bool:
+    """Whether `tf.keras` is tf_keras in this process, as TF-Agents, Spektral and tfmot need it."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is None or not _is_keras_3(vars(tensorflow).get("keras"), _tf_keras_folder())
 
 
 def _is_keras_3(keras: object, tf_keras: Path) -> bool:

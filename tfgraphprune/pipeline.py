@@ -24,7 +24,7 @@ from tfgraphprune.outputs import check_classifier
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.results import RunRecord
 from tfgraphprune.search.plan_search import SearchResult, sample, search_plan
-from tfgraphprune.search.searcher import searcher_class
+from tfgraphprune.search.searcher import require
 from tfgraphprune.settings import Budget, FineTune, Search
 from tfgraphprune.shipping import QUANTIZATIONS, export_and_measure, file_overhead, graph_record
 from tfgraphprune.training.data import split_reward
@@ -73,7 +73,7 @@ class Job:
         if self.test_data is not None:
             check(self.test_data, "test_data")
         for method in (self.search.agent, *self.search.rivals):
-            searcher_class(method)
+            require(method)
         if self.budget.file_bytes is None:
             Projection.of(self.graph, resolve_limits(self.budget, self.graph), self.search.min_keep)
 

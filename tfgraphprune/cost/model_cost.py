@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from tfgraphprune.errors import UserError
-from tfgraphprune.graph.layer_graph import LayerGraph, layer_at
+from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.graph.tracer import TracedWeight
 
 BYTES_PER_FLOAT = 4
@@ -51,6 +51,23 @@ class ProductCost:
         return self.scale * first * second
 
 
+@dataclass(frozen=True, eq=False)
+class ShiftedCost:
+    """A cost and a constant beside it.
+
+    Attributes:
+        cost: what depends on the counts.
+        constant: what does not.
+    """
+
+    cost: Cost
+    constant: float
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """Cost of each row of counts `[..., groups]`."""
+        return self.cost(counts) + self.constant
+
+
 def macs_cost(graph: LayerGraph) -> ProductCost:
     """Multiply-accumulates of convolutions and dense layers for one example.
 
@@ -71,7 +88,7 @@ def macs_cost(graph: LayerGraph) -> ProductCost:
 
 def params_cost(graph: LayerGraph) -> ProductCost:
     """Parameters, moving statistics included, as `model.count_params()` counts them."""
-    return _product_cost(graph, lambda weight: 1.0)
+    return _product_cost(graph, lambda weight: float(weight.weight >= 0))
 
 
 def file_bytes_cost(graph: LayerGraph, overhead: float) -> Cost:
@@ -84,7 +101,7 @@ def file_bytes_cost(graph: LayerGraph, overhead: float) -> Cost:
         overhead: bytes of the file that are not weights; as measured on the dense model.
     """
     cost = _product_cost(graph, lambda weight: BYTES_PER_FLOAT * _stored(graph, weight))
-    return lambda counts: cost(counts) + overhead
+    return ShiftedCost(cost, overhead)
 
 
 def dense_counts(graph: LayerGraph) -> np.ndarray:
@@ -110,11 +127,13 @@ def _product_cost(graph: LayerGraph, factor: Callable[[TracedWeight], float]) ->
     axes = np.zeros((2, len(weights), len(groups)))
     for column, group in enumerate(groups):
         for place in group.axes:
+            if place.role == "norm":
+                continue
             index = row[place.path, place.weight]
             if place.axis not in slots[index]:
                 slots[index].append(place.axis)
             slot = slots[index].index(place.axis)
-            axes[slot, index, column] = place.positions.shape[1]
+            axes[slot, index, column] = place.positions.shape[1] / place.blocks
     sizes = dense_counts(graph)
     fixed = np.ones((2, len(weights)))
     scale = np.empty(len(weights))
@@ -128,5 +147,7 @@ def _product_cost(graph: LayerGraph, factor: Callable[[TracedWeight], float]) ->
 
 
 def _stored(graph: LayerGraph, weight: TracedWeight) -> float:
-    variable = layer_at(graph.model, weight.path).weights[weight.weight]
-    return 0.0 if variable.name.split("/")[-1].startswith("moving_") else 1.0
+    if weight.weight < 0:
+        return 0.0
+    name = graph.variable(weight).name.split("/")[-1]
+    return 0.0 if name.startswith("moving_") else 1.0

@@ -15,11 +15,15 @@ from tfgraphprune.cost.projection import Limit, Projection, resolve_limits
 from tfgraphprune.embedding.features import group_graph
 from tfgraphprune.embedding.group_graph import GroupGraph
 from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.search.evaluator import RewardEvaluator
+from tfgraphprune.search.in_worker import group_rows
 from tfgraphprune.search.loop import run_search
 from tfgraphprune.search.problem import Execution
+from tfgraphprune.search.searcher import needs_worker, require
 from tfgraphprune.settings import Budget, Search
+from tfgraphprune.worker import run_in_worker
 
 SCORE_SCALE = 3.0
 """Actions in [-1, 1] are scores in [-3, 3] before the common shift."""
@@ -89,6 +93,9 @@ def search_plan(
     Each evaluation masks the model to a plan that meets the budget exactly, re-estimates
     BatchNorm statistics on training images and measures accuracy on the reward images.
 
+    Where `tf.keras` is Keras 3 in this program, methods that are built on TF-Agents run in a
+    worker process, with the same result.
+
     Args:
         model: the model that `graph` was read from.
         graph: its layer graph.
@@ -110,10 +117,62 @@ def search_plan(
     search = search or Search()
     check(train_data, "train_data")
     check(reward_data, "reward_data")
-    limits = limits or resolve_limits(budget, graph)
+    names = tuple(dict.fromkeys((search.agent, *search.rivals)))
+    for name in names:
+        require(name)
+    arguments: dict[str, Any] = {
+        "limits": limits or resolve_limits(budget, graph),
+        "calibration": sample(train_data, search.calibration_examples, seed),
+        "reward": as_arrays(reward_data, search.reward_examples),
+        "search": search,
+        "seed": seed,
+        "checkpoint_dir": checkpoint_dir,
+        "log_dir": log_dir,
+        "progress": progress,
+    }
+    if not any(map(needs_worker, names)):
+        return search_graph(graph, **arguments, on_evaluation=on_evaluation)
+    # A budget that can't be met is refused before a process starts.
+    Projection.of(graph, arguments["limits"], search.min_keep)
+    dense = twin(graph.model) if is_keras3_model(graph.model) else graph.model
+    found = run_in_worker(
+        "tfgraphprune.search.in_worker:search",
+        {"model": dense, "rows": group_rows(graph), **arguments},
+        {"on_evaluation": on_evaluation} if on_evaluation else None,
+        step="the search",
+    )
+    plans = {name: PruningPlan(kept, graph.fingerprint) for name, kept in found["kept"].items()}
+    return SearchResult(plans[search.agent], plans, found["history"], found["methods"])
+
+
+def search_graph(
+    graph: LayerGraph,
+    *,
+    limits: tuple[Limit, ...],
+    calibration: tuple[np.ndarray, np.ndarray],
+    reward: tuple[np.ndarray, np.ndarray],
+    search: Search,
+    seed: int,
+    checkpoint_dir: Path | None = None,
+    log_dir: Path | None = None,
+    on_evaluation: Callable[[dict[str, Any]], None] | None = None,
+    progress: bool = True,
+) -> SearchResult:
+    """`search_plan` in this process, on data that are drawn already.
+
+    Args:
+        graph: the dense model's graph.
+        limits: the budget as resolved for it.
+        calibration: training examples for the BatchNorm statistics.
+        reward: held-out examples with labels.
+        search: agent, rivals, numbers.
+        seed: of everything random.
+        checkpoint_dir: where every method keeps its state.
+        log_dir: for TensorBoard.
+        on_evaluation: called with each new row of the history.
+        progress: whether to show bars.
+    """
     projection = Projection.of(graph, limits, search.min_keep)
-    calibration = sample(train_data, search.calibration_examples, seed)
-    reward = as_arrays(reward_data, search.reward_examples)
     evaluator = RewardEvaluator(graph, calibration, reward)
     problem = PlanProblem(group_graph(graph, limits), projection, evaluator)
     plans, history, methods = {}, [], {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import io
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tfgraphprune.errors import MissingExtraError, UserError
+from tfgraphprune.legacy_keras import serves_tf_keras
 from tfgraphprune.search.problem import Outcome, SearchProblem, evaluate
 
 
@@ -88,22 +90,49 @@ SEARCHERS: dict[str, SearcherEntry] = {
 }
 
 
-def searcher_class(name: str) -> type[Searcher]:
-    """The class of a method; also the check to make before long work starts.
+def needs_worker(name: str) -> bool:
+    """Whether a method's package can't be imported here, because `tf.keras` is Keras 3."""
+    return _entry(name).imports is not None and not serves_tf_keras()
+
+
+def require(name: str) -> None:
+    """Check a method before long work starts, wherever it will run.
 
     Raises:
         UserError: no such method.
         MissingExtraError: the package that it needs is not installed.
     """
-    if name not in SEARCHERS:
-        raise UserError(f"the search agent must be one of {', '.join(SEARCHERS)}, not {name!r}.")
-    entry = SEARCHERS[name]
+    if not needs_worker(name):
+        searcher_class(name)
+        return
+    entry = _entry(name)
+    if importlib.util.find_spec(str(entry.imports)) is None:
+        raise _missing(name, entry)
+
+
+def searcher_class(name: str) -> type[Searcher]:
+    """The class of a method, imported.
+
+    Raises:
+        UserError: no such method.
+        MissingExtraError: the package that it needs is not installed.
+    """
+    entry = _entry(name)
     if entry.imports is not None:
         try:
             # TF-Agents imports gym, which prints that it is old: nothing a user could act on.
             with contextlib.redirect_stderr(io.StringIO()):
                 importlib.import_module(entry.imports)
         except ImportError as error:
-            step = f"The search agent {name!r}"
-            raise MissingExtraError(step, entry.package, entry.extra) from error
+            raise _missing(name, entry) from error
     return getattr(importlib.import_module(entry.module), entry.name)
+
+
+def _entry(name: str) -> SearcherEntry:
+    if name not in SEARCHERS:
+        raise UserError(f"the search agent must be one of {', '.join(SEARCHERS)}, not {name!r}.")
+    return SEARCHERS[name]
+
+
+def _missing(name: str, entry: SearcherEntry) -> MissingExtraError:
+    return MissingExtraError(f"The search agent {name!r}", entry.package, entry.extra)

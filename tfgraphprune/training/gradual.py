@@ -12,11 +12,14 @@ import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl, pruning_wrapper
 
+from tfgraphprune.batches import Data
 from tfgraphprune.graph.groups import ChannelGroup, GroupAxis
-from tfgraphprune.graph.layer_graph import LayerGraph, layer_at
+from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.criteria import Criterion, resolve_criterion
-from tfgraphprune.pruning.masking import copy_model
 from tfgraphprune.pruning.plan import PruningPlan
+from tfgraphprune.pruning.rebuild import Rebuild
+from tfgraphprune.training.finetune import finetune, steps_an_epoch
+from tfgraphprune.training.fit import Row
 
 _RAMP_SHARE = 0.5
 """Share of the training in which channels go; the rest trains the network that is left."""
@@ -60,13 +63,17 @@ class _ChannelPruning(pruning_impl.Pruning):
         progress = tf.cast(sparsity, tf.float32) / self._final
         mask = tf.ones(weights.shape)
         for axis, gate in self._gates:
-            size, width = axis.positions.shape[0], weights.shape[axis.axis]
+            size, width = axis.positions.shape[0], weights.shape[axis.axis] * axis.blocks
             # Positions of other groups on the same axis read the extra entry, which is always 1.
             index = np.full(width, size)
             index[axis.positions] = np.arange(size)[:, None]
             line = tf.gather(tf.concat([gate.open(progress), [1.0]], 0), index)
             shape = [1] * len(weights.shape)
-            shape[axis.axis] = width
+            shape[axis.axis] = weights.shape[axis.axis]
+            if axis.blocks > 1:  # each block of the last axis reads other channels
+                rows = tf.transpose(tf.reshape(line, [axis.blocks, -1]))
+                line = tf.repeat(rows, weights.shape[-1] // axis.blocks, axis=1)
+                shape[-1] = weights.shape[-1]
             mask *= tf.reshape(line, shape)
         return tf.cast(sparsity, weights.dtype), tf.cast(mask, weights.dtype)
 
@@ -121,7 +128,8 @@ def wrap(
         steps: training steps in all; channels go in the first half of them.
         criterion: decides which of the channels that go are the first.
     """
-    copy = copy_model(graph.model)
+    rebuilt = Rebuild(graph, graph.kept({}))
+    copy = rebuilt.model
     importance = resolve_criterion(criterion)(graph)
     sizes = {group.name: group.size for group in graph.channel_groups}
     total = sum(sizes[name] for name in plan.kept)
@@ -132,7 +140,7 @@ def wrap(
     schedule = tfmot.sparsity.keras.PolynomialDecay(
         0.0, final, begin_step=0, end_step=end, frequency=_frequency(end)
     )
-    gates = _gates_by_layer(graph, copy, plan.kept, importance)
+    gates = _gates_by_layer(graph, rebuilt, plan.kept, importance)
 
     def clone(layer: Any) -> Any:
         if isinstance(layer, keras.Model):
@@ -157,6 +165,48 @@ def strip(model: Any) -> Any:
     return tfmot.sparsity.keras.strip_pruning(model)
 
 
+def train(
+    graph: LayerGraph,
+    plan: PruningPlan,
+    train_data: Data,
+    *,
+    epochs: int,
+    batch_size: int,
+    log_dir: Path | None = None,
+    **arguments: Any,
+) -> tuple[Any, list[Row]]:
+    """Wrap, train and strip.
+
+    Args:
+        graph: the dense model's graph.
+        plan: what is left at the end.
+        train_data: what to train on.
+        epochs: passes over it.
+        batch_size: for arrays.
+        log_dir: for TensorBoard.
+        arguments: further ones of `finetune`.
+
+    Returns:
+        The dense model with zeros where channels went, and a row for each epoch.
+    """
+    wrapped = wrap(graph, plan, epochs * steps_an_epoch(train_data, batch_size))
+    rows = finetune(
+        wrapped,
+        train_data,
+        epochs=epochs,
+        batch_size=batch_size,
+        log_dir=log_dir,
+        callbacks=tuple(callbacks(log_dir)),
+        **arguments,
+    )
+    return strip(wrapped), rows
+
+
+def train_model(model: Any, plan: PruningPlan, train_data: Data, **arguments: Any) -> Any:
+    """`train` for a model that is yet to be read: what a worker process runs."""
+    return train(LayerGraph.from_model(model), plan, train_data, **arguments)
+
+
 def _frequency(end: int) -> int:
     """Steps between updates: a divisor of `end`, so that the last update is the final one."""
     rough = max(1, end // _UPDATES)
@@ -165,7 +215,7 @@ def _frequency(end: int) -> int:
 
 def _gates_by_layer(
     graph: LayerGraph,
-    copy: Any,
+    rebuilt: Rebuild,
     kept: Mapping[str, tuple[int, ...]],
     importance: Mapping[str, np.ndarray],
 ) -> dict[int, list[tuple[GroupAxis, ChannelGate]]]:
@@ -177,6 +227,6 @@ def _gates_by_layer(
         gate = ChannelGate(group, kept[group.name], np.asarray(importance[group.name]))
         for axis in group.axes:
             if axis.role == "in":
-                layer = layer_at(copy, axis.path)
+                layer = rebuilt.layers[axis.path]
                 gates.setdefault(id(layer), []).append((axis, gate))
     return gates

@@ -8,13 +8,15 @@ from typing import Any
 
 from tfgraphprune.batches import Data
 from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.keras3 import is_keras3_model, twin
+from tfgraphprune.legacy_keras import serves_tf_keras
 from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.surgery import prune
 from tfgraphprune.settings import FineTune
-from tfgraphprune.training import gradual
-from tfgraphprune.training.finetune import finetune, steps_an_epoch
+from tfgraphprune.training.finetune import finetune
 from tfgraphprune.training.fit import OnEpoch, Row
+from tfgraphprune.worker import run_in_worker
 
 FitFn = Callable[[Any, Any], Any]
 
@@ -66,12 +68,8 @@ def recover(
         "on_epoch": on_epoch,
     }
     if settings.recovery == "gradual" and settings.epochs and fit_fn is None:
-        steps = settings.epochs * steps_an_epoch(train_data, settings.batch_size)
-        wrapped = gradual.wrap(graph, plan, steps)
-        rows = finetune(
-            wrapped, train_data, callbacks=tuple(gradual.callbacks(log_dir)), **arguments
-        )
-        small = prune(gradual.strip(wrapped), plan)
+        trained, rows = _shrink(graph, plan, train_data, arguments)
+        small = prune(trained, plan)
         # The moving averages still remember the channels that went.
         reestimate_batchnorm(small, calibration)
         return small, rows
@@ -80,3 +78,23 @@ def recover(
     if fit_fn is not None:
         return fit_fn(small, graph.model), []
     return small, finetune(small, train_data, **arguments)
+
+
+def _shrink(
+    graph: LayerGraph, plan: PruningPlan, train_data: Data, arguments: dict[str, Any]
+) -> tuple[Any, list[Row]]:
+    """Train with tfmot's schedule: in a worker process where `tf.keras` is Keras 3 in this one."""
+    if serves_tf_keras():
+        # Importing tfmot sets TF_USE_LEGACY_KERAS, which a program with Keras 3 would pass on.
+        from tfgraphprune.training import gradual
+
+        return gradual.train(graph, plan, train_data, **arguments)
+    dense = twin(graph.model) if is_keras3_model(graph.model) else graph.model
+    arguments = {**arguments, "teacher": dense if arguments["teacher"] is not None else None}
+    on_epoch = arguments.pop("on_epoch")
+    return run_in_worker(
+        "tfgraphprune.training.gradual:train_model",
+        {"model": dense, "plan": plan, "train_data": train_data, **arguments},
+        {"on_epoch": on_epoch} if on_epoch else None,
+        step="gradual recovery",
+    )
