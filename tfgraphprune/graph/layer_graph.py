@@ -269,10 +269,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tf.DType):
         return value.name
     return type(value).__name__
-
-
-def layer_at(model: Any, path: Sequence[str]) -> Any:
-    """The layer that `path` leads to, through nested models."""
-    for name in path:
-        model = model.get_layer(name)
-    return model

@@ -1,17 +1,16 @@
-"""The only place that knows how Keras stores a functional model: its layer calls, in order."""
+"""A functional model as layer calls in order, whichever Keras it is of."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
-import tf_keras as keras
-from tf_keras.src.engine.functional import Functional
-from tf_keras.src.engine.keras_tensor import KerasTensor
 
+from tfgraphprune.graph.dialects import Dialect
+from tfgraphprune.graph.dialects.base import StoredCall
 from tfgraphprune.graph.labels import Shape
 
 
@@ -28,6 +27,7 @@ class Call:
         args: positional arguments, with symbolic tensors as leaves.
         kwargs: keyword arguments likewise.
         outputs: symbolic output tensors, flat.
+        dialect: the Keras that it is of.
         shapes: shapes of the outputs without the batch, where they are not those of `outputs`.
     """
 
@@ -38,6 +38,7 @@ class Call:
     args: tuple
     kwargs: dict
     outputs: tuple
+    dialect: Dialect
     shapes: tuple[Shape, ...] | None = None
 
     @property
@@ -48,7 +49,7 @@ class Call:
     @property
     def is_model(self) -> bool:
         """Whether the layer is itself a functional model, to be read in turn."""
-        return has_layer_graph(self.layer)
+        return self.dialect.has_layer_graph(self.layer)
 
     def named_arguments(self) -> dict:
         """The arguments by name, defaults included.
@@ -80,7 +81,7 @@ class Call:
     def model_inputs(self, args: tuple, kwargs: dict) -> list:
         """Of the arguments of a nested model's call, a value for each of the model's inputs."""
         given = args[0] if args else kwargs["inputs"]
-        return self.layer._flatten_to_reference_inputs(given)
+        return self.dialect.model_inputs(self.layer, given)
 
     def substitute(self, values: dict[int, Any]) -> tuple[tuple, dict]:
         """The arguments with each symbolic tensor `t` replaced by `values[id(t)]`."""
@@ -99,6 +100,7 @@ class Program:
         outputs: symbolic tensors, flat.
         nested_inputs: the inputs as they are handed over.
         nested_outputs: the outputs as they are returned.
+        dialect: the Keras that it is of.
     """
 
     inputs: tuple
@@ -106,6 +108,7 @@ class Program:
     outputs: tuple
     nested_inputs: Any
     nested_outputs: Any
+    dialect: Dialect
 
     def interpret(self, inputs: Sequence, visit: Callable[[Call, tuple, dict], Any]) -> list:
         """Run call by call on values of any kind.
@@ -127,97 +130,87 @@ class Program:
 
 def is_tensor(leaf: Any) -> bool:
     """Whether `leaf` is one of Keras' symbolic tensors."""
-    return isinstance(leaf, KerasTensor)
+    return any(kind.__name__ == "KerasTensor" for kind in type(leaf).__mro__)
 
 
-def has_layer_graph(layer: Any) -> bool:
-    """Whether a layer is a model that computes what its layer graph says."""
-    own_call = type(layer).call if isinstance(layer, keras.Model) else None
-    return own_call in (Functional.call, keras.Sequential.call) and bool(layer.inputs)
-
-
-def program_of(model: Functional, within: Call | None = None) -> Program:
+def program_of(model: Any, dialect: Dialect, within: Call | None = None) -> Program:
     """The layer calls of a functional model.
 
     Args:
         model: a functional model.
+        dialect: the Keras that it is of.
         within: the call of `model` in the model around it, if any.
     """
-    return Program(
-        tuple(model.inputs),
-        tuple(_calls(model, within)),
-        tuple(model.outputs),
-        model._nested_inputs,
-        model._nested_outputs,
+    scope, outer = (within.key + "/", within.path) if within else ("", ())
+    seen: dict[int, int] = {}
+    calls = tuple(
+        call_of(stored, dialect, scope, outer, stored.layer.name, seen)
+        for stored in dialect.stored_calls(model)
     )
+    structure = dialect.structure(model)
+    return Program(tuple(model.inputs), calls, tuple(model.outputs), *structure, dialect)
 
 
-def program_at(model: Functional, within: Call, shapes: Sequence[Shape]) -> Program:
-    """`program_of` a nested model, with the shapes that it has when called on inputs of `shapes`.
+def program_at(within: Call, shapes: Sequence[Shape]) -> Program:
+    """A nested model, with the shapes that it has when called on inputs of `shapes`.
 
     Args:
-        model: a functional model.
         within: its call in the model around it.
         shapes: of its inputs, without the batch.
     """
-    program = program_of(model, within)
+    dialect = within.dialect
+    program = program_of(within.layer, dialect, within)
     if all(tuple(t.shape[1:]) == s for t, s in zip(program.inputs, shapes, strict=True)):
         return program
     calls: list[Call] = []
 
     def visit(call: Call, args: tuple, kwargs: dict) -> Any:
-        results = call.layer(*args, **kwargs)
+        stored = StoredCall(call.layer, call.args, call.kwargs, call.outputs)
+        results = dialect.shapes_of(stored, (args, kwargs))
         found = tuple(shape_of(tensor) for tensor in tf.nest.flatten(results))
         calls.append(replace(call, shapes=found))
         return results
 
-    specs = [
-        tf.TensorSpec((t.shape[0], *s), t.dtype)
+    inputs = [
+        dialect.placeholder((t.shape[0], *s), t.dtype)
         for t, s in zip(program.inputs, shapes, strict=True)
     ]
-    run = tf.function(lambda *x: program.interpret(x, visit), autograph=False)
     try:
-        run.get_concrete_function(*specs)
+        program.interpret(inputs, visit)
     except (ValueError, TypeError, tf.errors.OpError):  # an op that wants its own sizes
         return program
     return replace(program, calls=tuple(calls))
 
 
-def _calls(model: Functional, within: Call | None) -> Iterator[Call]:
-    scope, outer = (within.key + "/", within.path) if within else ("", ())
-    seen: dict[int, int] = {}
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            if not node.is_input:
-                yield call_of(node, scope, outer, node.layer.name, seen)
-
-
-def call_of(node: Any, scope: str, outer: tuple[str, ...], label: str, seen: dict) -> Call:
-    """One of Keras' nodes as a call.
+def call_of(
+    stored: StoredCall,
+    dialect: Dialect,
+    scope: str,
+    outer: tuple[str, ...],
+    label: str,
+    seen: dict[int, int],
+) -> Call:
+    """A call as Keras stores it, with its place in the whole.
 
     Args:
-        node: the node.
+        stored: the call.
+        dialect: the Keras that it is of.
         scope: what its key begins with.
         outer: the path of what it is in.
         label: the layer's name there.
         seen: calls so far of each layer, by `id(layer)`; counts on.
     """
-    layer = node.layer
+    layer = stored.layer
     count = seen[id(layer)] = seen.get(id(layer), 0) + 1
-    return Call(
-        scope + label + (f"#{count}" if count > 1 else ""),
-        (*outer, label),
-        label,
-        layer,
-        tuple(node.call_args),
-        dict(node.call_kwargs),
-        tuple(tf.nest.flatten(node.outputs)),
-    )
+    key = scope + label + (f"#{count}" if count > 1 else "")
+    path = (*outer, label)
+    return Call(key, path, label, layer, stored.args, stored.kwargs, stored.outputs, dialect)
 
 
 def shape_of(tensor: Any) -> Shape:
     """A tensor's shape without the batch; of unknown rank, as of rank 2."""
-    return (None,) if tensor.shape.rank is None else tuple(tensor.shape[1:])
+    unknown = isinstance(tensor.shape, tf.TensorShape) and tensor.shape.rank is None
+    return (None,) if unknown else tuple(tensor.shape[1:])
 
 
 def output_shapes(call: Call) -> list[Shape]:

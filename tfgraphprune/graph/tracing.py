@@ -25,7 +25,9 @@ def trace_model(model: Any) -> tuple[Trace, Program, list[Call]]:
     """
     tracing = _Tracing()
     program = read_model(model)
-    starts = [tracing.start(tensor) for tensor in program.inputs]
+    starts = [
+        tracing.start(tensor, program.dialect.input_name(tensor)) for tensor in program.inputs
+    ]
     tracing.trace.outputs[""] = starts
     trace = tracing.trace
     outputs = program.interpret(starts, tracing.visit)
@@ -44,13 +46,13 @@ class _Tracing:
         self.found: list[Call] = []
         self._firsts: dict[int, Call] = {}
 
-    def start(self, tensor: Any) -> Labels:
+    def start(self, tensor: Any, name: str) -> Labels:
         """Labels of an input of the model."""
         shape = tuple(tensor.shape[1:])
         ids = self.trace.union.new(shape[-1] if shape and shape[-1] else 1)
         self.trace.frozen.append((ids, "input of the model"))
         labels = per_channel(ids, shape) if shape else Labels(ids.reshape(()), ())
-        return labels.made_by(tensor._keras_history.layer.name)
+        return labels.made_by(name)
 
     def visit(self, call: Call, args: tuple, kwargs: dict) -> Any:
         """Follow one call, given labels for its tensors."""
@@ -58,13 +60,13 @@ class _Tracing:
         if call.is_model:
             inputs = call.model_inputs(args, kwargs)
             shapes = [labels.shape for labels in inputs]
-            results = self._enter(call, inputs, program_at(call.layer, call, shapes))
+            results = self._enter(call, inputs, program_at(call, shapes))
             if first is not call:
                 self._couple_models(first, call)
             return results
         inputs = [leaf for leaf in tf.nest.flatten((args, kwargs)) if isinstance(leaf, Labels)]
         reason = ""
-        if is_composite(call.layer):
+        if is_composite(call):
             try:
                 inside = opened(call, [labels.shape for labels in inputs])
             except Exception as error:  # whatever a user's code may raise

@@ -17,7 +17,7 @@ from tfgraphprune.graph.groups import GroupAxis
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.rebuild import Rebuild
-from tfgraphprune.pruning.restricted import RESTRICTED
+from tfgraphprune.pruning.restricted import restricted_twin
 
 WeightKey = tuple[tuple[str, ...], int]
 """A layer's path and an index in its `weights`."""
@@ -60,7 +60,7 @@ class Silencer:
         def swap(layer: Any, path: tuple[str, ...]) -> Any:
             if path not in normalised:
                 return None
-            return RESTRICTED[type(layer).__name__].from_config(layer.get_config())
+            return restricted_twin(layer, graph.program.dialect)
 
         rebuilt = Rebuild(graph, graph.kept({}), swap)
         self.model = rebuilt.model

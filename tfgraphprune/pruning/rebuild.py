@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tf_keras as keras
 
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.axes import taken
@@ -49,11 +48,12 @@ class Rebuild:
         self.model = self._model(graph.program, graph.input_labels(), graph.model.name)
 
     def _model(self, program: Program, inputs: list[Labels], name: str) -> Any:
+        dialect = program.dialect
         starts = [
-            keras.Input(
+            dialect.keras.Input(
                 _cut_shape(tensor.shape[1:], labels.shape, self._kept.shape(labels)),
                 batch_size=tensor.shape[0],
-                name=tensor._keras_history.layer.name,
+                name=dialect.input_name(tensor),
                 dtype=tensor.dtype,
             )
             for tensor, labels in zip(program.inputs, inputs, strict=True)
@@ -62,7 +62,7 @@ class Rebuild:
         outputs = program.interpret(
             starts, lambda call, args, kwargs: self._visit(call, args, kwargs, call.label, names)
         )
-        return keras.Model(
+        return dialect.keras.Model(
             tf.nest.pack_sequence_as(program.nested_inputs, starts),
             tf.nest.pack_sequence_as(program.nested_outputs, outputs),
             name=name,
@@ -90,9 +90,10 @@ class Rebuild:
         layer = self._made.get(id(call.layer))
         if layer is None:
             changed = {} if whole else rule.config(call, outputs, self._kept)
-            layer = self._made[id(call.layer)] = self._layer(call, whole, changed, name)
+            layer, variables = self._layer(call, whole, changed, name)
+            self._made[id(call.layer)] = layer
             results = layer(*args, **kwargs)
-            self._copy_weights(call.layer, layer)
+            self._copy_weights(call.layer, layer, variables)
         else:
             results = layer(*args, **kwargs)
         return results if whole else rule.finish(call, results, inputs, outputs, self._kept)
@@ -136,20 +137,24 @@ class Rebuild:
             for axis, positions in self._axes.get((path, index), ())
         )
 
-    def _layer(self, call: Call, whole: bool, changed: dict, name: str) -> Any:
+    def _layer(self, call: Call, whole: bool, changed: dict, name: str) -> tuple[Any, list | None]:
+        """A layer for the call's, and its variables in the old order where theirs is another."""
         path = self._graph.path_of(call.layer)
         layer = self._swap(call.layer, path) if self._swap else None
+        other = None
         if layer is None:
             config = {**_config(call), "name": name}
             if not whole:
-                config = {**_without_array_initializers(config), **changed}
+                config = {**_without_sizes(config), **changed}
                 settings = self._graph.settings(path)
                 config = _counted(config, settings, self._kept) if settings else config
-            layer = _remade(call, config)
+            labels = self._graph.labels(call.key)
+            other = rule_for(call.layer).substitute(call, config, *labels, self._kept)
+            layer = other[0] if other else _remade(call, config)
         self.layers[path] = layer
-        return layer
+        return layer, other[1] if other else None
 
-    def _copy_weights(self, old: Any, new: Any) -> None:
+    def _copy_weights(self, old: Any, new: Any, variables: list | None = None) -> None:
         path = self._graph.path_of(old)
         values = old.get_weights()
         for index, value in enumerate(values):
@@ -158,7 +163,13 @@ class Rebuild:
             ):
                 value = taken(value, axis.axis, axis.blocks, positions)
             values[index] = value
+        if variables is not None:
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+            return
         new.set_weights(values + new.get_weights()[len(values) :])
+        if hasattr(new, "finalize_state"):  # a preprocessing layer keeps what it learned twice
+            new.finalize_state()
 
 
 def _cut_shape(own: Sequence, dense: Shape, cut: Shape) -> Shape:
@@ -201,12 +212,19 @@ def _counted(config: dict, settings: Mapping[tuple[str, ...], np.ndarray], kept:
     return config
 
 
-def _without_array_initializers(config: dict) -> dict:
-    """Initial values of the dense size would not fit; the weights are copied anyway."""
-    return {
-        name: "zeros" if name.endswith("_initializer") and _holds_array(value) else value
-        for name, value in config.items()
-    }
+def _without_sizes(config: dict) -> dict:
+    """Without what would make weights of the dense size; they are copied anyway.
+
+    That are initial values that are arrays, and the input shapes that Keras keeps for layers in
+    a wrapper.
+    """
+    kept = {name: value for name, value in config.items() if name != "build_config"}
+    for name, value in kept.items():
+        if name.endswith("_initializer"):
+            kept[name] = "zeros" if _holds_array(value) else value
+        elif isinstance(value, dict):
+            kept[name] = _without_sizes(value)
+    return kept
 
 
 def _holds_array(value: Any) -> bool:

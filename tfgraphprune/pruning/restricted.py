@@ -6,70 +6,80 @@ the variance. The masked copy of a model therefore has these layers in the place
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
 from typing import Any
 
 import tensorflow as tf
-import tf_keras as keras
+
+from tfgraphprune.graph.dialects import Dialect
 
 
-class RestrictedLayerNormalization(keras.layers.LayerNormalization):
-    """Layer normalization whose statistics leave out the channels where `mask` is 0."""
+def restricted_twin(layer: Any, dialect: Dialect) -> Any:
+    """A layer like this normalization, whose statistics leave out where its `mask` is 0.
 
-    def build(self, input_shape: Any) -> None:
-        """The mask, float `[channels]`, is the last weight."""
-        super().build(input_shape)
-        self.mask = _mask(self, input_shape)
+    Args:
+        layer: a LayerNormalization or GroupNormalization.
+        dialect: the Keras that it is of.
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """The normalised channels; what is left out is normalised alike, but does not count."""
-        axes = [axis % inputs.shape.rank for axis in self.axis]
-        shape = [n if a in axes else 1 for a, n in enumerate(inputs.shape)]
-        mean, variance = _moments(inputs, self.mask, axes)
-        scale = tf.math.rsqrt(variance + self.epsilon)
-        if self.gamma is not None:
-            scale *= tf.reshape(self.gamma, shape)
-        result = (inputs - mean) * scale
-        return result if self.beta is None else result + tf.reshape(self.beta, shape)
+    Returns:
+        A layer with one weight more, the last: `mask`, float `[channels]`, at first all ones.
+    """
+    return _classes(dialect.keras)[type(layer).__name__].from_config(layer.get_config())
 
 
-class RestrictedGroupNormalization(keras.layers.GroupNormalization):
-    """Group normalization whose statistics leave out the channels where `mask` is 0."""
+@functools.cache
+def _classes(keras: Any) -> dict[str, Any]:
+    """The restricted classes of one Keras; they compute with TensorFlow."""
 
-    def build(self, input_shape: Any) -> None:
-        """The mask, float `[channels]`, is the last weight."""
-        super().build(input_shape)
-        self.mask = _mask(self, input_shape)
+    class Restricted:
+        """Adds the mask as the last weight."""
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """The normalised channels; what is left out is normalised alike, but does not count."""
-        shape = tf.shape(inputs)
-        blocks = tf.reshape(inputs, tf.concat([shape[:-1], [self.groups, -1]], 0))
-        axes = [*range(1, inputs.shape.rank - 1), inputs.shape.rank]
-        mean, variance = _moments(blocks, tf.reshape(self.mask, [self.groups, -1]), axes)
-        result = (blocks - mean) * tf.math.rsqrt(variance + self.epsilon)
-        result = tf.reshape(result, shape)
-        result = result if self.gamma is None else result * self.gamma
-        return result if self.beta is None else result + self.beta
+        def build(self, input_shape: Any) -> None:
+            """Build the normalization, then the mask."""
+            super().build(input_shape)  # type: ignore[misc]
+            self.mask = self.add_weight(  # type: ignore[attr-defined]
+                name="mask", shape=(input_shape[-1],), initializer="ones", trainable=False
+            )
+
+    class RestrictedLayerNormalization(Restricted, keras.layers.LayerNormalization):
+        """Layer normalization over the kept channels."""
+
+        def call(self, inputs: Any) -> Any:
+            """What is left out is normalised alike, but does not count."""
+            rank = len(inputs.shape)
+            axes = [self.axis] if isinstance(self.axis, int) else list(self.axis)
+            axes = [axis % rank for axis in axes]
+            wide = [n if a in axes else 1 for a, n in enumerate(inputs.shape)]
+            mean, scale = _moments(inputs, self.mask, axes, self.epsilon)
+            return _affine(self, (inputs - mean) * scale, wide)
+
+    class RestrictedGroupNormalization(Restricted, keras.layers.GroupNormalization):
+        """Group normalization over the kept channels of each block."""
+
+        def call(self, inputs: Any) -> Any:
+            """What is left out is normalised alike, but does not count."""
+            shape, rank = tf.shape(inputs), len(inputs.shape)
+            blocks = tf.reshape(inputs, tf.concat([shape[:-1], [self.groups, -1]], 0))
+            mask = tf.reshape(tf.convert_to_tensor(self.mask), [self.groups, -1])
+            mean, scale = _moments(blocks, mask, [*range(1, rank - 1), rank], self.epsilon)
+            return _affine(self, tf.reshape((blocks - mean) * scale, shape), [-1])
+
+    return {
+        "LayerNormalization": RestrictedLayerNormalization,
+        "GroupNormalization": RestrictedGroupNormalization,
+    }
 
 
-RESTRICTED: Mapping[str, Any] = {
-    "LayerNormalization": RestrictedLayerNormalization,
-    "GroupNormalization": RestrictedGroupNormalization,
-}
-"""The restricted twin of each normalization over channels."""
-
-
-def _mask(layer: Any, input_shape: Any) -> Any:
-    return layer.add_weight(
-        name="mask", shape=(input_shape[-1],), initializer="ones", trainable=False
-    )
-
-
-def _moments(x: tf.Tensor, mask: tf.Tensor, axes: list[int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and variance over the axes, of the entries where the mask is 1."""
-    mask = tf.broadcast_to(mask, tf.shape(x))
+def _moments(x: Any, mask: Any, axes: list[int], epsilon: float) -> tuple[Any, Any]:
+    """Mean and inverse deviation over the axes, of the entries where the mask is 1."""
+    mask = tf.broadcast_to(tf.convert_to_tensor(mask), tf.shape(x))
     count = tf.reduce_sum(mask, axes, keepdims=True)
     mean = tf.reduce_sum(x * mask, axes, keepdims=True) / count
     variance = tf.reduce_sum(tf.square(x - mean) * mask, axes, keepdims=True) / count
-    return mean, variance
+    return mean, tf.math.rsqrt(variance + epsilon)
+
+
+def _affine(layer: Any, x: Any, shape: list[int]) -> Any:
+    """The layer's scale and offset, where it has them."""
+    x = x if layer.gamma is None else x * tf.reshape(layer.gamma, shape)
+    return x if layer.beta is None else x + tf.reshape(layer.beta, shape)

@@ -10,7 +10,7 @@ from typing import Any
 import tf_keras as keras
 from tf_keras.src.engine.functional import Functional
 
-from tfgraphprune.graph.reader import has_layer_graph
+from tfgraphprune.graph.dialects.legacy import LegacyKeras
 
 _LOG = logging.getLogger(__name__)
 
@@ -23,8 +23,9 @@ def assembled(model: Any, small: Any) -> Any:
             class of its own with losses and decoders, such as KerasCV's detectors.
         small: the smaller network, a functional model.
     """
-    if type(model) not in (keras.Model, Functional, keras.Sequential):
-        if has_layer_graph(model):
+    plain = (keras.Model, Functional, keras.Sequential)
+    if isinstance(model, keras.Model) and type(model) not in plain:
+        if LegacyKeras().has_layer_graph(model):
             small = _task(model, small)
         elif type(model).train_step is not keras.Model.train_step:
             _LOG.warning(

@@ -44,6 +44,23 @@ class LayerRule:
         """The call's arguments, with symbolic tensors of the dense model as leaves."""
         return call.args, call.kwargs
 
+    def substitute(
+        self, call: Call, config: dict, inputs: list[Labels], outputs: list[Labels], kept: Kept
+    ) -> tuple[Any, list] | None:
+        """What takes the layer's place where it can't be made anew as it is.
+
+        Args:
+            call: the call.
+            config: the configuration with the smaller numbers of channels.
+            inputs: labels of the call's tensors.
+            outputs: labels of its results.
+            kept: what stays.
+
+        Returns:
+            A layer or model, and its variables in the order of `call.layer.weights`; or `None`.
+        """
+        return None
+
     def finish(
         self, call: Call, results: Any, inputs: list[Labels], outputs: list[Labels], kept: Kept
     ) -> Any:
@@ -112,7 +129,7 @@ def register_layer_rule(layer_class: type) -> Callable[[type[LayerRule]], type[L
 
 def is_op(layer: Any) -> bool:
     """Whether a layer is only an op on tensors."""
-    return type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda")
+    return type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda", "KerasOp")
 
 
 def is_known(layer: Any) -> bool:
@@ -167,7 +184,8 @@ def product(sizes: Iterable[int | None]) -> int | None:
 
 CHANNELWISE_ACTIVATIONS = frozenset(
     "linear relu relu6 sigmoid hard_sigmoid tanh swish silu gelu elu selu softplus softsign "
-    "exponential mish leaky_relu hard_swish".split()
+    "exponential mish leaky_relu hard_swish hard_silu hard_tanh log_sigmoid celu tanh_shrink "
+    "soft_shrink hard_shrink squareplus threshold sparse_plus sparse_sigmoid".split()
 )
 
 

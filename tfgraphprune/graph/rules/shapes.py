@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import tf_keras as keras
 
 from tfgraphprune.graph.labels import Kept, Labels, Shape
 from tfgraphprune.graph.reader import Call, is_tensor, output_shapes
@@ -89,7 +90,7 @@ class Reshape(LayerRule):
 
         def run(array: Any) -> Any:
             sizes = [batch, *entries[1:]] if is_tensor(entries[0]) else target
-            return call.layer.function(array, sizes)
+            return call.layer(array, shape=sizes)
 
         outputs = tracer.run(run, inputs[:1], shapes, batch)
         if outputs is None:
@@ -192,6 +193,14 @@ class Concat(LayerRule):
             return [self._stacked(tracer, inputs, axis, shape, sizes=[1] * len(inputs))]
         sizes = [labels.shape[axis] or 1 for labels in inputs]
         return [self._stacked(tracer, inputs, axis, shape, sizes)]
+
+    def substitute(
+        self, call: Call, config: dict, inputs: list[Labels], outputs: list[Labels], kept: Kept
+    ) -> tuple[Any, list] | None:
+        """tf_keras can't load a Concatenate of a single tensor, as YOLOV8's "box" and "class"."""
+        if len(inputs) > 1 or not isinstance(call.layer, keras.layers.Concatenate):
+            return None
+        return keras.layers.Activation("linear", name=config["name"], dtype=config["dtype"]), []
 
     @staticmethod
     def _stacked(

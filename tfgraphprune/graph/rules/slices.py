@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfgraphprune.graph.labels import Kept, Labels
 from tfgraphprune.graph.reader import Call
@@ -81,7 +80,7 @@ class Slice(Takes):
                 continue
             taken = np.arange(size)[slice(item["start"], item["stop"], item["step"])]
             after = place - sum(isinstance(i, int) for i in items[:place])
-            results = tf.gather(results, _renumbered(taken, stays), axis=after)
+            results = call.dialect.gather(results, _renumbered(taken, stays).tolist(), after)
         return results
 
 
@@ -167,7 +166,7 @@ class Roll(Moves):
             stays = kept.along(inputs[0], axis) if axis >= 0 else np.ones(1, bool)
             if not stays.all():
                 order = _renumbered(np.roll(np.arange(len(stays)), shift), stays)
-                results = tf.gather(results, order, axis=axis + 1)
+                results = call.dialect.gather(results, order.tolist(), axis + 1)
         return results
 
     @staticmethod

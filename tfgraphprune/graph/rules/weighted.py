@@ -113,7 +113,8 @@ class Depthwise(Weighted):
 
     def _trace(self, tracer: CallTracer, labels: Labels, axis: int) -> np.ndarray:
         layer = tracer.call.layer
-        kernel = layer.depthwise_kernel
+        kernel = getattr(layer, "depthwise_kernel", None)
+        kernel = layer.kernel if kernel is None else kernel  # as Keras 3 calls it
         read = tracer.channels(labels, axis)
         made = np.repeat(read, int(kernel.shape[-1]))
         place = len(kernel.shape) - 2
