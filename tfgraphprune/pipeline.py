@@ -20,8 +20,10 @@ from tfgraphprune.compression_result import SAVED, CompressionResult, load_resul
 from tfgraphprune.cost.projection import Projection, resolve_limits
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.identity import identity, plain
+from tfgraphprune.keras3 import copy_weights, is_keras3_model, twin
 from tfgraphprune.outputs import check_classifier
 from tfgraphprune.pruning.plan import PruningPlan
+from tfgraphprune.pruning.surgery import prune
 from tfgraphprune.results import RunRecord
 from tfgraphprune.search.plan_search import SearchResult, sample, search_plan
 from tfgraphprune.search.searcher import require
@@ -107,8 +109,9 @@ def compress(
     """Make a model smaller: search, cut, recover, export, measure.
 
     Args:
-        model: a functional or Sequential tf_keras classifier that ends in logits or softmax; it
-            is not changed.
+        model: a functional or Sequential classifier that ends in logits or softmax; it is not
+            changed. One of Keras 3 is worked on as its twin of tf_keras, which `fit_fn` gets and
+            the files of the run hold; the result's `model` is of Keras 3.
         train_data: `(x, y)` arrays or a finite batched `tf.data.Dataset`.
         validation_data: what the reward is measured on; split from training when `None`.
         test_data: looked at once, at the end; `None` reports the validation figures.
@@ -126,6 +129,13 @@ def compress(
         UserError: anything that can't be used, before long work starts.
     """
     check(train_data, "train_data")
+    if is_keras3_model(model):
+        found = compress(
+            twin(model), train_data, validation_data, test_data, budget=budget, search=search,
+            finetune=finetune, fit_fn=fit_fn, freeze=freeze, workdir=workdir, overwrite=overwrite,
+            seed=seed,
+        )  # fmt: skip
+        return _as_keras3(model, found)
     graph = LayerGraph.from_model(model, freeze=freeze)
     if validation_data is None:
         train_data, validation_data = split_reward(train_data, _REWARD_SHARE, seed)
@@ -147,6 +157,14 @@ def compress(
             return replace(run_stages(run, job), folder=None)
     with WorkDir.open(workdir, key, job.outputs, overwrite) as run:
         return load_result(run.folder) if run.finished else run_stages(run, job)
+
+
+def _as_keras3(model: Any, found: CompressionResult) -> CompressionResult:
+    """The result for a Keras 3 model, given that for its twin."""
+    plan = PruningPlan.from_indices(LayerGraph.from_model(model), found.plan.kept)
+    pruned = prune(model, plan)
+    copy_weights(found.model, pruned)
+    return replace(found, model=pruned, dense=model, plan=plan)
 
 
 def run_stages(run: WorkDir, job: Job) -> CompressionResult:

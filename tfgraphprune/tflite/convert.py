@@ -16,6 +16,7 @@ import tf_keras as keras
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from tfgraphprune.errors import UserError
+from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.tflite.quiet import quiet
 from tfgraphprune.tflite.signature import (
     SIGNATURE,
@@ -66,7 +67,7 @@ def export_tflite(
     at all.
 
     Args:
-        model: a built tf_keras model with any number of inputs and outputs.
+        model: a built model of tf_keras or Keras 3 with any number of inputs and outputs.
         path: the file to write, in a folder that exists.
         quantization: one of `QUANTIZATIONS`.
         representative_data: for int8, `(x, y)` arrays or a `tf.data.Dataset` of batches of `x` or
@@ -79,6 +80,7 @@ def export_tflite(
     Raises:
         UserError: an argument that cannot be used, or a model that TFLite cannot express.
     """
+    model = twin(model) if is_keras3_model(model) else model
     inputs = model_inputs(model)
     target = _check_path(path, overwrite)
     if quantization not in QUANTIZATIONS:

@@ -12,6 +12,7 @@ import tf_keras as keras
 
 from tfgraphprune import batches
 from tfgraphprune.errors import ToleranceError, UserError
+from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.tflite.runtime import Runner
 from tfgraphprune.tflite.signature import iterate, model_inputs, model_outputs
 
@@ -77,7 +78,7 @@ def verify_tflite(
     Args:
         path: the TFLite file, of any quantization; files by `export_tflite` match inputs and
             outputs by name, others by position.
-        model: the tf_keras model it was made from.
+        model: the model that it was made from.
         data: `(x, y)` arrays or a finite `tf.data.Dataset` of `(x, y)` batches; `y` are class
             indices or one-hot rows. With several inputs `x` is a list or a dict of arrays, and
             with several outputs the labels of the first are used.
@@ -88,6 +89,7 @@ def verify_tflite(
         UserError: a missing or broken file, one with other inputs or outputs than the model, or
             data or a model that cannot be compared.
     """
+    model = twin(model) if is_keras3_model(model) else model
     inputs = model_inputs(model)
     _check(model, data, batch_size)
     runner = Runner(

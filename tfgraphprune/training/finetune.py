@@ -10,6 +10,7 @@ import tf_keras as keras
 
 from tfgraphprune.batches import Data, check, is_dataset
 from tfgraphprune.errors import UserError
+from tfgraphprune.keras3 import copy_weights, is_keras3_model, twin
 from tfgraphprune.outputs import check_classifier
 from tfgraphprune.training.augment import resolve_augmentation
 from tfgraphprune.training.distill import Distiller
@@ -50,7 +51,7 @@ def finetune(
     Weight decay skips biases and BatchNorm.
 
     Args:
-        model: ends in logits or softmax.
+        model: ends in logits or softmax; one of Keras 3 is trained as its twin of tf_keras.
         train_data: `(x, y)` arrays or a batched data set.
         epochs: 0 does nothing.
         teacher: the dense model; `None` trains on labels alone.
@@ -76,6 +77,14 @@ def finetune(
     Raises:
         UserError: a setting or data that can't be used, or a loss that is not finite.
     """
+    if is_keras3_model(model):
+        settings = {name: value for name, value in locals().items() if name != "model"}
+        made = twin(model)
+        if is_keras3_model(teacher):
+            settings["teacher"] = twin(teacher)
+        rows = finetune(made, **settings)
+        copy_weights(made, model)
+        return rows
     check(train_data, "train_data")
     if optimizer not in LEARNING_RATES:
         raise UserError(f"optimizer must be one of {tuple(LEARNING_RATES)}, not {optimizer!r}.")
