@@ -1,0 +1,201 @@
+"""One model of the zoo: read, cut in three ways, checked and measured, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+import tfgraphprune as tgp
+from benchmarks.zoo_counts import formula_macs, has_grouped, profiler_macs
+from benchmarks.zoo_models import zoo
+from tfgraphprune.cost import Projection, dense_counts, macs_cost, params_cost, resolve_limits
+from tfgraphprune.graph import LayerGraph
+
+IMAGES = 8
+OUTPUT = "output of the model"
+
+
+def measure(name: str) -> dict[str, Any]:
+    """A row of the table."""
+    model = zoo()[name]()
+    shape = tuple(model.inputs[0].shape[1:])
+    random = np.random.default_rng(0)
+    # As images are, of 8 bits; networks that do not rescale get what they would be given.
+    images = random.uniform(0, 255, (IMAGES, *shape)).astype("float32")
+    if not any(type(layer).__name__ == "Rescaling" for layer in model._flatten_layers()):
+        images = images / 127.5 - 1
+    randomise(model, images)
+    started = time.process_time()
+    graph = LayerGraph.from_model(model)
+    read = time.process_time() - started
+    row: dict[str, Any] = {
+        "model": name,
+        "input": list(shape),
+        "layers": len(graph.nodes),
+        "groups": len(graph.prunable_groups),
+        **_free(graph),
+        "params": model.count_params(),
+        "read_seconds": read,
+    }
+    macs, params = macs_cost(graph), params_cost(graph)
+    dense = dense_counts(graph)
+    row["macs"] = round(float(macs(dense)))
+    row["counts_differ"] = []
+    products = any(weight.weight < 0 for weight in graph.weights)
+    exact = not products and row["groups"] > 0
+    if exact:
+        _compare(row, "dense MACs by formula", row["macs"], formula_macs(model))
+        if not has_grouped(model):
+            _compare(row, "dense MACs by profiler", row["macs"], profiler_macs(model))
+    expected = [_outputs(model, images[:2])]
+    row["errors"] = {}
+    for kind, plan in _plans(graph, random).items():
+        started = time.process_time()
+        small = tgp.prune(model, plan)
+        row["cut_seconds"] = time.process_time() - started
+        got, wanted = _outputs(small, images[:2]), _outputs(tgp.masked(model, plan), images[:2])
+        row["errors"][kind] = _error(wanted, got)
+        counts = plan.counts(graph)
+        _compare(row, f"{kind}: params", round(float(params(counts))), _params(small))
+        if exact:
+            counted = round(float(macs(counts)))
+            _compare(row, f"{kind}: MACs by formula", counted, formula_macs(small))
+            if not has_grouped(small):
+                _compare(row, f"{kind}: MACs by profiler", counted, profiler_macs(small))
+        if kind == "half of each group":
+            row["macs_after"] = round(float(macs(counts)))
+            row["params_after"] = _params(small)
+            row["changed"] = _error(expected[0], got)
+            row["trains"] = _trains(small, images[:2])
+            row["loads"] = _loads(small, images[:2])
+    row["max_error"] = max(row["errors"].values())
+    row["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return row
+
+
+def randomise(model: Any, images: np.ndarray) -> None:
+    """Weights as training may leave them; BatchNorm's statistics are near those of the images."""
+    random = np.random.default_rng(1)
+    for layer in model._flatten_layers(recursive=True):
+        if len(list(layer._flatten_layers())) > 1:
+            continue
+        values = []
+        for variable in layer.weights:
+            kind, shape = variable.name.split("/")[-1].split(":")[0], tuple(variable.shape)
+            if kind in ("moving_variance", "variance"):
+                value = random.uniform(0.5, 2, shape)
+            elif kind == "gamma":
+                value = random.uniform(0.5, 1.5, shape) * random.choice([-1, 1], shape)
+            elif kind == "count":
+                value = np.zeros(shape)
+            elif len(shape) <= 1:
+                value = random.uniform(0.1, 0.6, shape) * random.choice([-1, 1], shape)
+            else:
+                receptive = shape[:-2] if kind.startswith("depthwise") else shape[:-1]
+                value = random.normal(0, np.sqrt(2 / np.prod(receptive)), shape)
+            values.append(value)
+        if values:
+            layer.set_weights(values)
+    tgp.reestimate_batchnorm(model, (images, np.zeros(len(images))))
+    for layer in model._flatten_layers():
+        if hasattr(layer, "moving_variance"):
+            factor = random.uniform(0.7, 1.4, layer.moving_variance.shape)
+            layer.moving_variance.assign(layer.moving_variance * factor + 1e-3)
+
+
+def _plans(graph: LayerGraph, random: np.random.Generator) -> dict[str, tgp.PruningPlan]:
+    def drawn(share: Any) -> tgp.PruningPlan:
+        kept = {
+            g.name: random.permutation(g.size)[: max(1, round(share() * g.size))]
+            for g in graph.prunable_groups
+        }
+        return tgp.PruningPlan.from_indices(graph, kept)
+
+    if not graph.prunable_groups:
+        return {"half of each group": drawn(lambda: 0.5)}
+    limits = resolve_limits(tgp.Budget(macs_ratio=0.5), graph)
+    projection = Projection.of(graph, limits, 0.05)
+    counts, _ = projection.project(np.zeros(len(graph.prunable_groups)))
+    named = dict(zip([g.name for g in graph.prunable_groups], counts.tolist(), strict=True))
+    return {
+        "half of each group": drawn(lambda: 0.5),
+        "half of the MACs": tgp.PruningPlan.from_counts(graph, named),
+        "random widths": drawn(lambda: random.uniform(0.1, 1)),
+    }
+
+
+def _free(graph: LayerGraph) -> dict[str, Any]:
+    """The share of convolution and dense output channels that may be cut, and why others not."""
+    free = total = 0
+    reasons: dict[str, int] = {}
+    for group in graph.channel_groups:
+        for axis in group.axes:
+            if axis.role != "out" or axis.weight < 0 or len(graph.variable(axis).shape) < 2:
+                continue
+            if group.reason == OUTPUT:
+                continue
+            size = int(axis.positions.size)
+            total += size
+            free += size * group.prunable
+            if not group.prunable:
+                reasons[group.reason] = reasons.get(group.reason, 0) + size
+    return {"free_share": free / total if total else 0.0, "frozen": reasons}
+
+
+def _outputs(model: Any, x: np.ndarray) -> list[np.ndarray]:
+    return [np.asarray(t) for t in tf.nest.flatten(model(x, training=False))]
+
+
+def _error(wanted: list[np.ndarray], got: list[np.ndarray]) -> float:
+    """The largest difference, in standard deviations of the output."""
+    assert [a.shape for a in wanted] == [b.shape for b in got]
+    assert all(np.isfinite(a).all() for a in [*wanted, *got])
+    return max(
+        float(np.abs(a - b).max() / (a.std() + 1e-12)) for a, b in zip(wanted, got, strict=True)
+    )
+
+
+def _params(model: Any) -> int:
+    return int(sum(np.prod(weight.shape) for weight in model.weights))
+
+
+def _compare(row: dict[str, Any], what: str, ours: int, theirs: int | None) -> None:
+    if theirs is not None and ours != theirs:
+        row["counts_differ"].append(f"{what}: {ours} against {theirs}")
+
+
+def _trains(model: Any, x: np.ndarray) -> bool:
+    """One step of gradient descent: every gradient is there and finite."""
+    with tf.GradientTape() as tape:
+        loss = sum(tf.reduce_mean(t**2) for t in tf.nest.flatten(model(x, training=True)))
+    variables = model.trainable_variables
+    gradients = tape.gradient(loss, variables)
+    keras.optimizers.SGD(1e-3).apply_gradients(
+        (g, v) for g, v in zip(gradients, variables, strict=True) if g is not None
+    )
+    return all(g is not None and np.isfinite(tf.convert_to_tensor(g)).all() for g in gradients)
+
+
+def _loads(model: Any, x: np.ndarray) -> bool:
+    """The file gives the same model; a task is saved as the network in it."""
+    plain = keras.Model(model._nested_inputs, model._nested_outputs, name=model.name)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        plain.save(path)
+        loaded = keras.models.load_model(path, compile=False)
+    return all(
+        np.array_equal(a, b) for a, b in zip(_outputs(model, x), _outputs(loaded, x), strict=True)
+    )
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1])))
