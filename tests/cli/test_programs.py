@@ -29,8 +29,8 @@ def run(config, workdir, overwrite, allow_lambda):
     read = f"{config.search.evaluations} {config.data.name}"
     return Result(f"{read} {workdir} {overwrite} {allow_lambda}")
 
-def inspect_file(path, freeze, macs_ratio, allow_lambda):
-    return f"{path} {freeze} {macs_ratio} {allow_lambda}"
+def inspect_file(path, **options):
+    return f"{path} {[*options.values()]}"
 
 def export_file(model, output, **options):
     return f"{model} {output} {options}"
@@ -69,7 +69,24 @@ RUNS = {
     ),
     "inspect": (
         ["inspect", "--model=m.keras", "--macs_ratio=0.3", "--freeze=stem*,head"],
-        "m.keras ['stem*', 'head'] 0.3 False\n",
+        "m.keras [['stem*', 'head'], 1, 0.3, None, None, None, False, False]\n",
+    ),
+    "inspect with everything": (
+        [
+            "inspect",
+            "--model=m",
+            "--channel_multiple=2,a*=8,b=c=4",
+            "--params_ratio=0.5",
+            "--picture=p.svg",
+            "--json=f.json",
+            "--overwrite",
+            "--allow_lambda",
+        ],
+        "m [[], {'*': 2, 'a*': 8, 'b=c': 4}, None, 0.5, 'p.svg', 'f.json', True, True]\n",
+    ),
+    "inspect with a multiple": (
+        ["inspect", "--model=m", "--channel_multiple=16"],
+        "m [[], 16, None, None, None, None, False, False]\n",
     ),
     "export": (
         ["export", "--model=m", "--output=o", "--quantization=int8", "--representative_data=x.npy"],
@@ -101,7 +118,7 @@ def test_a_flagfile_may_hold_everything(tmp_path):
 def test_a_program_runs_as_a_module_too():
     code = STAND_IN + "import runpy\nrunpy.run_module('tfgraphprune.cli.inspect', {}, '__main__')"
     ended = run_python(code, blocked=HEAVY, args=["--model=m.keras"])
-    assert ended.stdout == "m.keras [] None False\n", ended.stderr
+    assert ended.stdout == "m.keras [[], 1, None, None, None, None, False, False]\n", ended.stderr
 
 
 def test_the_program_in_export_runs_in_a_checkout():
@@ -140,6 +157,11 @@ REFUSED = {
     "bad number": (
         ["inspect", "--model=m", "--macs_ratio=half"],
         "tfgraphprune inspect: flag --macs_ratio=half: could not convert string to float: 'half'",
+    ),
+    "multiple that is no number": (
+        ["inspect", "--model=m", "--channel_multiple=stem=many"],
+        "tfgraphprune inspect: --channel_multiple takes a whole number, or NAME=NUMBER for layers, "
+        "not 'stem=many'.",
     ),
     "unknown config": (
         ["compress", "--config=digit", "--workdir=w"],
@@ -247,10 +269,11 @@ from tfgraphprune.cli import common, compress, export, inspect, main, report
 import spektral, tensorflow_datasets, tensorflow_model_optimization
 from tf_agents.agents.sac import sac_agent
 from absl import flags
-print({flags.FLAGS.find_module_defining_flag(name) for name in common._DEFINITIONS})
+ours = [*common._DEFINITIONS, *inspect.OWN_FLAGS]
+print({flags.FLAGS.find_module_defining_flag(name) for name in ours})
 """
     ended = run_python(code)
-    modules = {"tfgraphprune.cli.common", "tfgraphprune.cli.config_flag"}
+    modules = {f"tfgraphprune.cli.{name}" for name in ("common", "config_flag", "inspect")}
     assert ast.literal_eval(ended.stdout) == modules, ended.stderr
 
 

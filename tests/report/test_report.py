@@ -11,6 +11,7 @@ import tfgraphprune as tgp
 from tfgraphprune.report import Report
 from tfgraphprune.report.figures import channels_figure, search_figure
 from tfgraphprune.report.graph_figure import layer_graph_figure
+from tfgraphprune.report.layout import collapse, lay_out
 from tfgraphprune.report.tables import summary_table
 from tfgraphprune.results import RunRecord
 
@@ -170,3 +171,70 @@ def test_channels_before_and_after():
 def test_search_curves_have_each_method():
     texts = _texts(search_figure({"search": SEARCH}))
     assert {"sac", "random"} <= set(texts)
+
+
+def _node(name, inputs, groups, kind="ReLU", size=8):
+    return {"name": name, "type": kind, "inputs": inputs, "shape": [size], "groups": groups}
+
+
+CHAINS = [
+    _node("a", ["image"], ["a"], "Conv2D"),
+    _node("a_bn", ["a"], ["a"], "BatchNormalization"),
+    _node("a_relu", ["a_bn"], ["a"]),
+    _node("deep", ["a_relu"], ["a"], "DepthwiseConv2D"),
+    _node("b", ["deep"], ["a"], "Conv2D"),
+    _node("add", ["deep", "b"], ["a"], "Add"),
+    _node("relu", ["add"], ["a"]),
+    _node("in/c", ["relu"], ["c"], "Conv2D"),
+    _node("in/d", ["in/c"], ["d"], "Conv2D"),
+    _node("in/relu", ["in/d"], ["d"]),
+    _node("out", ["in/relu"], ["d"]),
+]
+
+
+def _chains():
+    groups = [
+        {"name": name, "size": 8, "prunable": name != "d", "layers": [], "step": 1,
+         "reason": "in/relu: mixes channels" if name == "d" else ""}
+        for name in ("a", "c", "d")
+    ]  # fmt: skip
+    return {"nodes": CHAINS, "groups": groups}
+
+
+def test_chains_of_layers_are_one_box():
+    boxes = {box["name"]: box for box in collapse(CHAINS)}
+    members = {name: [node["name"] for node in box["members"]] for name, box in boxes.items()}
+    assert members == {
+        "a": ["a", "a_bn", "a_relu"],
+        "deep": ["deep"],
+        "b": ["b"],
+        "add": ["add", "relu"],
+        "in/c": ["in/c"],
+        "in/d": ["in/d", "in/relu"],
+        "out": ["out"],
+    }
+    assert boxes["add"]["inputs"] == ["deep", "b"]
+
+
+def test_groups_reasons_and_nested_models_are_told_apart():
+    figure = layer_graph_figure(_chains())
+    texts = _texts(figure)
+    assert "11 layers in 7 boxes" in texts
+    assert {"a, 8", "a group of one layer", "mixes channels"} <= set(texts)
+    assert "several groups" not in texts
+    assert {"in", "c", "d"} <= set(texts) and "in/c" not in texts
+    patches = {patch.get_gid(): patch for patch in figure.axes[0].patches if patch.get_gid()}
+    colours = [patches[f"box-{index}"].get_facecolor() for index in range(7)]
+    assert colours[0] == colours[1] == colours[2] == colours[3] != colours[4]
+    assert colours[5] == colours[6] not in colours[:5]
+    assert any(patch.get_hatch() for patch in figure.axes[0].patches)
+
+
+def test_wide_drawings_have_fewer_columns():
+    nodes = [_node("n0", [], [], "Add")]
+    for index in range(1, 120):
+        nodes.append(_node(f"n{index}", [f"n{index - 1}"], [], "Add"))
+    assert len(lay_out(nodes).lanes) == 5
+    assert lay_out(nodes, most_lanes=3).lanes == (1, 1, 1)
+    places = lay_out(nodes, most_lanes=3).places
+    assert len({(place.column, place.row, place.lane) for place in places.values()}) == 120
