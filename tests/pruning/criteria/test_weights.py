@@ -141,3 +141,13 @@ def test_taylor_makes_plans_and_leaves_the_model_alone():
 def test_taylor_refuses_data_it_cannot_use(data):
     with pytest.raises(UserError):
         criteria.Taylor(data)
+
+
+def test_fpgm_is_least_for_the_filter_in_the_middle():
+    start = keras.Input((4,))
+    model = keras.Model(start, keras.layers.Dense(2)(keras.layers.Dense(5, name="made")(start)))
+    rows = np.array([[1.0, 0, 0, 0], [-1, 0, 0, 0], [0, 2, 0, 0], [0, -2, 0, 0], [0, 0, 0, 0]])
+    model.get_layer("made").set_weights([rows.T, np.zeros(5)])
+    found = criteria.fpgm(LayerGraph.from_model(model))["made"]
+    side, far = 2 + 2 * 5**0.5 + 1, 4 + 2 * 5**0.5 + 2
+    np.testing.assert_allclose(found, [side, side, far, far, 6])
