@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from tfgraphprune.cost.counting import count_macs, count_params
     from tfgraphprune.errors import MissingExtraError, ToleranceError, UserError
     from tfgraphprune.graph.layer_graph import ChannelGroup, LayerGraph
+    from tfgraphprune.graph.rules import LayerRule, register_layer_rule
+    from tfgraphprune.inspection import Inspection, inspect
     from tfgraphprune.pipeline import compress
     from tfgraphprune.pruning import criteria
     from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
     from tfgraphprune.pruning.masking import masked
     from tfgraphprune.pruning.plan import PruningPlan
+    from tfgraphprune.pruning.ranking import rank_globally
     from tfgraphprune.pruning.surgery import prune
+    from tfgraphprune.pruning.tasks import with_network
     from tfgraphprune.search.plan_search import search_plan
     from tfgraphprune.settings import Budget, FineTune, Search
     from tfgraphprune.tflite.convert import export_tflite
@@ -33,7 +37,9 @@ _PUBLIC = {
     "ChannelGroup": "graph.layer_graph",
     "CompressionResult": "compression_result",
     "FineTune": "settings",
+    "Inspection": "inspection",
     "LayerGraph": "graph.layer_graph",
+    "LayerRule": "graph.rules",
     "MissingExtraError": "errors",
     "PruningPlan": "pruning.plan",
     "Search": "settings",
@@ -44,12 +50,16 @@ _PUBLIC = {
     "count_params": "cost.counting",
     "export_tflite": "tflite.convert",
     "finetune": "training.finetune",
+    "inspect": "inspection",
     "load_result": "compression_result",
     "masked": "pruning.masking",
     "prune": "pruning.surgery",
+    "rank_globally": "pruning.ranking",
+    "register_layer_rule": "graph.rules",
     "reestimate_batchnorm": "pruning.batchnorm",
     "search_plan": "search.plan_search",
     "verify_tflite": "tflite.verify",
+    "with_network": "pruning.tasks",
 }
 """Public names, and the modules that hold them."""
 
@@ -61,7 +71,9 @@ __all__ = [
     "ChannelGroup",
     "CompressionResult",
     "FineTune",
+    "Inspection",
     "LayerGraph",
+    "LayerRule",
     "MissingExtraError",
     "PruningPlan",
     "Search",
@@ -73,12 +85,16 @@ __all__ = [
     "criteria",
     "export_tflite",
     "finetune",
+    "inspect",
     "load_result",
     "masked",
     "prune",
+    "rank_globally",
     "reestimate_batchnorm",
+    "register_layer_rule",
     "search_plan",
     "verify_tflite",
+    "with_network",
 ]
 
 use_tf_keras()
