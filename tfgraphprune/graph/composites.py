@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import tensorflow as tf
@@ -17,7 +18,7 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.graph.dialects import dialect_of
 from tfgraphprune.graph.dialects.base import StoredCall
 from tfgraphprune.graph.labels import Shape
-from tfgraphprune.graph.reader import Call, Program, call_of, is_tensor, program_of
+from tfgraphprune.graph.reader import Call, Program, call_of, is_tensor, program_of, shape_of
 from tfgraphprune.graph.rules import is_known, is_op
 
 
@@ -48,7 +49,7 @@ def opened(call: Call, shapes: Sequence[Shape]) -> Program:
         inner = {id(layer) for layer in call.dialect.layers_in(call.layer)}
         if _steps(program, inner) != _steps(training, inner):
             raise ValueError("does other things in training than in inference")
-    return program
+    return _sized(program)
 
 
 def read_model(model: Any) -> Program:
@@ -116,12 +117,34 @@ def _traced(call: Call, shapes: Sequence[Shape], extra: dict) -> Program:
     return Program(tuple(inputs), calls, tuple(outputs), given, nested, dialect)
 
 
+def _sized(program: Program) -> Program:
+    """With the sizes that are only known once the batch's is, as after `tf.reshape(x, (b, -1))`."""
+    known = [None not in shape_of(t) for t in program.inputs]
+    made = (shape_of(t) for call in program.calls for t in call.outputs)
+    if program.dialect.name != "tf_keras" or not all(known) or not any(None in s for s in made):
+        return program
+    calls: list[Call] = []
+
+    def visit(call: Call, args: tuple, kwargs: dict) -> Any:
+        results = call.layer(*args, **kwargs)
+        calls.append(replace(call, shapes=tuple(map(shape_of, tf.nest.flatten(results)))))
+        return results
+
+    specs = [tf.TensorSpec((t.shape[0] or 1, *shape_of(t)), t.dtype) for t in program.inputs]
+    run = tf.function(lambda *x: program.interpret(x, visit), autograph=False)
+    try:
+        run.get_concrete_function(*specs)
+    except (ValueError, TypeError, tf.errors.OpError):  # an op that wants its own sizes
+        return program
+    return replace(program, calls=tuple(calls))
+
+
 def _calls(call: Call, found: Sequence[StoredCall]) -> Iterator[Call]:
     names = dict(_names(call.layer))
     scope = call.key + "/" if call.key else ""
     numbers: dict[str, int] = {}
     seen: dict[int, int] = {}
-    for stored in found:
+    for stored in (part for whole in found for part in call.dialect.split(whole)):
         layer = stored.layer
         if id(layer) not in names:
             base = getattr(layer, "symbol", None) or layer.name

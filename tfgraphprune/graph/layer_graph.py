@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -140,6 +140,17 @@ class LayerGraph:
                 mine = self._grouping.group_of == number
                 mask[mine] = stays[self._grouping.index_of[mine]]
         return Kept(self._trace.union, mask)
+
+    def channels_of(self, ids: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Which groups' channels stand at an array of ids.
+
+        Yields:
+            Each group's name, channel indices, and the flat positions where those stand.
+        """
+        groups, indices = self._grouping.group_of[ids].ravel(), self._grouping.index_of[ids].ravel()
+        for number in np.unique(groups[groups >= 0]).tolist():
+            places = np.flatnonzero(groups == number)
+            yield self.channel_groups[number].name, indices[places], places
 
     def labels(self, call: str) -> tuple[list[Labels], list[Labels]]:
         """Labels of the inputs and of the outputs of a layer call."""

@@ -64,6 +64,14 @@ class Call:
         bound.apply_defaults()
         return dict(bound.arguments)
 
+    def in_inference(self, kwargs: dict) -> dict:
+        """Keyword arguments by which the layer acts as in inference; some do not by themselves."""
+        try:
+            accepts = "training" in inspect.signature(self.layer.call).parameters
+        except (AttributeError, TypeError, ValueError):
+            accepts = False
+        return {**kwargs, "training": False} if accepts else kwargs
+
     def argument(self, position: int, name: str, default: Any = None) -> Any:
         """One argument, wherever it stands."""
         if len(self.args) > position:
@@ -145,7 +153,8 @@ def program_of(model: Any, dialect: Dialect, within: Call | None = None) -> Prog
     seen: dict[int, int] = {}
     calls = tuple(
         call_of(stored, dialect, scope, outer, stored.layer.name, seen)
-        for stored in dialect.stored_calls(model)
+        for whole in dialect.stored_calls(model)
+        for stored in dialect.split(whole)
     )
     structure = dialect.structure(model)
     return Program(tuple(model.inputs), calls, tuple(model.outputs), *structure, dialect)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfgraphprune.errors import UserError
 from tfgraphprune.graph.composites import is_composite, opened, read_model
 from tfgraphprune.graph.constraints import settle
 from tfgraphprune.graph.labels import Labels, per_channel
 from tfgraphprune.graph.reader import Call, Program, output_shapes, program_at
 from tfgraphprune.graph.rules import rule_for
+from tfgraphprune.graph.rules.base import is_op, product
 from tfgraphprune.graph.tracer import CallTracer, Trace
 
 
@@ -33,6 +36,14 @@ def trace_model(model: Any) -> tuple[Trace, Program, list[Call]]:
     outputs = program.interpret(starts, tracing.visit)
     # Of several reasons the first one counts, and this is the one that can't be helped.
     trace.frozen[:0] = [(np.unique(labels.ids), "output of the model") for labels in outputs]
+    alien = [call.key for call in tracing.found if is_op(call.layer) and _variables(call)]
+    if alien and not trace.weights:
+        raise UserError(
+            f"{model.name!r} has no weights that Keras knows of: its ops compute with variables "
+            f"that no layer of it holds (first {alien[0]}), as where layers of Keras 3 are called "
+            "on tensors of tf_keras. KerasCV's VGG16Backbone is like that under tf_keras: use it "
+            "where tf.keras is Keras 3."
+        )
     settle(trace.constraints, trace.union)
     for labels, axis, index, reason in trace.picks:
         if axis in labels.varying(trace.union):
@@ -40,11 +51,18 @@ def trace_model(model: Any) -> tuple[Trace, Program, list[Call]]:
     return trace, program, tracing.found
 
 
+def _variables(call: Call) -> bool:
+    """Whether an op reads a variable."""
+    kinds = (type(leaf) for leaf in tf.nest.flatten((call.args, call.kwargs)))
+    return any("Variable" in base.__name__ for kind in kinds for base in kind.__mro__)
+
+
 class _Tracing:
     def __init__(self) -> None:
         self.trace = Trace()
         self.found: list[Call] = []
         self._firsts: dict[int, Call] = {}
+        self._times: dict[int, Fraction] = {}
 
     def start(self, tensor: Any, name: str) -> Labels:
         """Labels of an input of the model."""
@@ -80,17 +98,32 @@ class _Tracing:
         self.trace.inputs[call.key] = list(inputs)
         self.trace.insides[call.key] = inside
         self.trace.opened.setdefault(id(call.layer), []).append(call.key)
-        return inside.interpret(inputs, self.visit)
+        times = self._times_of(call)
+        self._times.update((id(tensor), times) for tensor in inside.inputs)
+        results = inside.interpret(inputs, self.visit)
+        for outer, inner in zip(call.outputs, inside.outputs, strict=True):
+            self._times[id(outer)] = self._times.get(id(inner), Fraction(1))
+        return results
+
+    def _times_of(self, call: Call) -> Fraction:
+        """How many entries of the call's batch one example makes, as where an image is windowed."""
+        return max((self._times.get(id(t), Fraction(1)) for t in call.inputs), default=Fraction(1))
 
     def _follow(self, call: Call, inputs: list[Labels], first: Call, reason: str) -> list[Labels]:
         trace = self.trace
         trace.inputs[call.key] = inputs
-        tracer, rule = CallTracer(trace, call), rule_for(call.layer)
+        times = self._times_of(call)
+        tracer = CallTracer(trace, call, times=int(times) if times.denominator == 1 else None)
+        rule = rule_for(call.layer)
         outputs = tracer.opaque(inputs, reason) if reason else rule.trace(tracer, inputs)
         tracer.other_weights()
         sized = zip(outputs, output_shapes(call), strict=True)
         outputs = [Labels(labels.ids, shape, call.key) for labels, shape in sized]
         trace.outputs[call.key] = outputs
+        if getattr(call.layer, "symbol", "") == "reshape":
+            values, made = product(inputs[0].shape), product(outputs[0].shape)
+            times = times * values / made if values and made else Fraction(1)
+        self._times.update((id(tensor), times) for tensor in call.outputs)
         self.found.append(call)
         if first is not call and rule.has_settings:
             self._couple(first.key, call.key)

@@ -81,7 +81,9 @@ class Rebuild:
         inputs, outputs = self._graph.labels(call.key)
         whole = self._kept.all_of([*inputs, *outputs]) and not self._cut(call)
         rule = rule_for(call.layer)
-        if not whole:
+        # Rules give sizes that are known only by now, and no Ellipsis, which tf_keras can't save.
+        dots = any(leaf is Ellipsis for leaf in tf.nest.flatten((args, kwargs)))
+        if not whole or dots or call.shapes is not None:
             values = dict(zip(map(id, call.inputs), _tensors((args, kwargs)), strict=True))
             args, kwargs = tf.nest.map_structure(
                 lambda leaf: values.get(id(leaf), leaf),
@@ -102,7 +104,9 @@ class Rebuild:
         self, call: Call, inside: Program, args: tuple, kwargs: dict, name: str, names: set[str]
     ) -> Any:
         """A layer made of layers: as it is, where nothing in it is cut, or else its layers."""
-        if id(call.layer) not in self._made and self._swap is None and not self._touched(call):
+        # A Lambda is never kept: its Python code could not be loaded in safe mode.
+        whole = self._swap is None and type(call.layer).__name__ != "Lambda"
+        if whole and id(call.layer) not in self._made and not self._touched(call):
             with contextlib.suppress(UserError):  # one that can't be made anew is taken apart
                 layer = self._made[id(call.layer)] = _remade(call, _config(call))
                 results = layer(*args, **kwargs)
@@ -179,9 +183,15 @@ def _cut_shape(own: Sequence, dense: Shape, cut: Shape) -> Shape:
 
 def _config(call: Call) -> dict:
     try:
-        return call.layer.get_config()
+        config = call.layer.get_config()
     except NotImplementedError as error:
         raise _no_config(call) from error
+    activation = getattr(call.layer, "activation", None)
+    if "activation" in config and callable(activation):
+        # Keras may not find a function by its name; a layer is called apart.
+        layer = isinstance(activation, call.dialect.keras.layers.Layer)
+        config["activation"] = "linear" if layer else activation
+    return config
 
 
 def _remade(call: Call, config: dict) -> Any:

@@ -1,31 +1,62 @@
-"""Puts the object that a user handed over together again around a smaller network."""
+"""Puts the object that a user handed over together again around a smaller network.
+
+Tasks, such as KerasCV's detectors, are functional models of a class of their own, which holds
+their losses, label encoders and decoders.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
-import tf_keras as keras
-from tf_keras.src.engine.functional import Functional
+import tensorflow as tf
 
-from tfgraphprune.graph.dialects.legacy import LegacyKeras
+from tfgraphprune.errors import UserError
+from tfgraphprune.graph.dialects import dialect_of
 
 _LOG = logging.getLogger(__name__)
+
+_OF_THE_OLD_NETWORK = ("optimizer", "get_config", "save")
+"""Attributes of a task that are never handed on: slot variables, and what `_task` sets itself."""
+
+
+def with_network(task: Any, network: Any) -> Any:
+    """An object of a task's class around another network, such as a pruned one that was saved.
+
+    What the task holds beside its network (label encoder, anchors, decoder, settings) is shared;
+    attributes that hold parts of its network become those of the other one, or are left out.
+
+    Args:
+        task: a functional model of a class of its own, such as a KerasCV detector; it is not
+            changed, and its weights play no role.
+        network: a functional model with inputs and outputs like the task's.
+
+    Raises:
+        UserError: the network has other outputs than the task.
+    """
+    shapes = [[tuple(t.shape) for t in tf.nest.flatten(m.output)] for m in (task, network)]
+    if shapes[0] != shapes[1]:
+        raise UserError(
+            f"the network's outputs have the shapes {shapes[1]}, not those of {task.name!r}, "
+            f"{shapes[0]}: give a network that was pruned from this task."
+        )
+    return _task(task, network)
 
 
 def assembled(model: Any, small: Any) -> Any:
     """The smaller network as an object of the model's class, compiled like it where possible.
 
     Args:
-        model: what was pruned: a functional model, or a task, that is a functional model of a
-            class of its own with losses and decoders, such as KerasCV's detectors.
+        model: what was pruned: a functional model, or a task.
         small: the smaller network, a functional model.
     """
-    plain = (keras.Model, Functional, keras.Sequential)
-    if isinstance(model, keras.Model) and type(model) not in plain:
-        if LegacyKeras().has_layer_graph(model):
+    dialect = dialect_of(model)
+    keras = dialect.keras
+    if type(model) not in (keras.Model, type(small), keras.Sequential):
+        if dialect.has_layer_graph(model):
             small = _task(model, small)
         elif type(model).train_step is not keras.Model.train_step:
             _LOG.warning(
@@ -38,32 +69,94 @@ def assembled(model: Any, small: Any) -> Any:
 
 
 def _task(model: Any, small: Any) -> Any:
-    """An object of the model's class whose network is the smaller one.
-
-    What the class keeps beside the network (label encoders, anchors, decoders, settings) is
-    shared; attributes that hold parts of the old network are left out.
-    """
-    task = keras.Model.__new__(type(model))
-    Functional.__init__(
-        task, inputs=small._nested_inputs, outputs=small._nested_outputs, name=model.name
-    )
-    network = {id(layer) for layer in model._self_tracked_trackables}
-    network |= {id(inner) for layer in model.layers for inner in layer._flatten_layers()}
+    """An object of the model's class whose network is the smaller one."""
+    kind: Any = type(model)
+    plain = type(small)
+    task = kind.__new__(kind)
+    plain.__init__(task, inputs=small.input, outputs=small.output, name=model.name)
+    old = {id(part) for part in _parts(model)}
     own = vars(task)
     for name, value in vars(model).items():
-        if name in own or name.startswith("_self_"):
+        if name in own or name.startswith("_self_") or name in _OF_THE_OLD_NETWORK:
             continue
-        if isinstance(value, keras.layers.Layer) and any(
-            id(layer) in network for layer in value._flatten_layers()
-        ):
-            continue
+        if name == "_functional_layer_ids":
+            value = {id(layer) for layer in small._flatten_layers()}
+        elif any(id(part) in old for part in _parts_in(value)):
+            value = _counterpart(value, model, small)
+            if value is None:
+                continue
         with contextlib.suppress(AttributeError):
             setattr(task, name, value)
+
+    def save(filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Save the network: the class can't be made anew from settings without its widths."""
+        plain(inputs=task.input, outputs=task.output, name=task.name).save(
+            filepath, *args, **kwargs
+        )
+
+    def get_config() -> dict:
+        raise NotImplementedError(
+            f"a pruned {kind.__name__} can't be made anew from its class's settings, which "
+            "do not hold its widths: save its network with model.save(path), and put it into a "
+            "task with tfgraphprune.with_network(task, network)."
+        )
+
+    task.save, task.get_config = save, get_config
     return task
+
+
+def _parts(model: Any) -> Iterator[Any]:
+    """The layers and weights of a task's network, without what the task holds beside it."""
+    for layer in _network_layers(model):
+        for inner in layer._flatten_layers():
+            yield inner
+            yield from inner.weights
+
+
+def _network_layers(model: Any) -> list:
+    """The layers that are called in a functional model, ops left out."""
+    called = (call.layer for call in dialect_of(model).stored_calls(model))
+    return [layer for layer in called if hasattr(layer, "_flatten_layers")]
+
+
+def _parts_in(value: Any) -> Iterator[Any]:
+    """The layers and variables that an attribute holds."""
+    for leaf in tf.nest.flatten(value):
+        yield leaf
+        if hasattr(leaf, "_flatten_layers"):
+            yield from leaf._flatten_layers(include_self=False)
+
+
+def _counterpart(value: Any, model: Any, small: Any) -> Any:
+    """What stands in the smaller network for a layer, or a model, of the old one.
+
+    A backbone that is not called itself shares its layers with the feature extractor that is.
+    """
+    if not hasattr(value, "_flatten_layers"):
+        return None
+    dialect = dialect_of(model)
+    parts = {id(layer) for layer in value._flatten_layers()}
+    for layer in _network_layers(model):
+        inner = dialect.layers_in(layer) if dialect.has_layer_graph(layer) else []
+        extracted = inner and all(id(part) in parts for part in inner)
+        if layer is value or (dialect.is_model(value) and extracted):
+            with contextlib.suppress(ValueError):
+                return small.get_layer(layer.name)
+    return None
 
 
 def _compile_alike(small: Any, model: Any) -> None:
     """Compile as another model is, where that can be told from its configuration."""
+    if not getattr(model, "optimizer", None):
+        return
+    model_class = dialect_of(model).keras.Model
+    if type(small).compile is not model_class.compile:
+        # The class's own `compile` has left its settings in attributes, which were handed on.
+        settings = dict(model._compile_config.config)
+        optimizer = model.optimizer
+        settings["optimizer"] = type(optimizer).from_config(optimizer.get_config())
+        model_class.compile(small, **settings)
+        return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a loss that can't be saved is no news here
         config = model.get_compile_config()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -83,6 +83,18 @@ class Dialect(ABC):
     @abstractmethod
     def input_name(self, tensor: Any) -> str:
         """The name of the input layer of one of a functional model's inputs."""
+
+    def split(self, stored: StoredCall) -> Iterator[StoredCall]:
+        """A call as it is; with an activation that is itself a layer, that one's call apart."""
+        activation = getattr(stored.layer, "activation", None)
+        inside = hasattr(stored.layer, "cell")  # a recurrent layer calls it at every step
+        if inside or not isinstance(activation, self.keras.layers.Layer):
+            yield stored
+            return
+        (output,) = stored.outputs
+        between = self.keras.Input(batch_shape=tuple(output.shape), dtype=output.dtype)
+        yield replace(stored, outputs=(between,))
+        yield StoredCall(activation, (between,), {}, (output,))
 
     def layers_in(self, layer: Any) -> list:
         """All layers in a layer, at any depth."""

@@ -75,9 +75,7 @@ class KerasOp:
 
     def tensorflow_arguments(self, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """The arguments of a call as TensorFlow would take them."""
-        settings = {
-            there: getattr(self.operation, here) for here, there in self._names.items()
-        }
+        settings = {there: getattr(self.operation, here) for here, there in self._names.items()}
         if self.symbol == "einsum":
             return (settings.pop("equation"), *args), {**settings, **kwargs}
         if self.symbol == "__operators__.getitem":

@@ -188,11 +188,15 @@ CHANNELWISE_ACTIVATIONS = frozenset(
     "soft_shrink hard_shrink squareplus threshold sparse_plus sparse_sigmoid".split()
 )
 
+_ACTIVATION_LAYERS = frozenset(["ReLU", "LeakyReLU", "ELU", "HardSigmoidActivation"])
+"""Layers that are given as an activation; the last one is KerasCV's."""
+
 
 def acts_per_channel(activation: Any) -> bool:
     """Whether an activation maps each value by itself, as far as its Keras or TF name tells."""
-    if activation is None:
-        return True
+    if activation is None or hasattr(activation, "_inbound_nodes"):
+        return True  # a layer that is an activation has been split off, and has its own rule
     module = getattr(activation, "__module__", "") or ""
-    known = module.split(".")[0] in ("tf_keras", "keras", "tensorflow")
-    return known and getattr(activation, "__name__", "") in CHANNELWISE_ACTIVATIONS
+    known = module.split(".")[0] in ("tf_keras", "keras", "tensorflow", "keras_cv")
+    name = getattr(activation, "__name__", "") or type(activation).__name__
+    return known and name in CHANNELWISE_ACTIVATIONS | _ACTIVATION_LAYERS

@@ -102,6 +102,9 @@ class Reshape(LayerRule):
     ) -> tuple[tuple, dict]:
         """The target shape; its batch entry stays."""
         target = call.argument(1, "shape")
+        entries = list(target) if isinstance(target, list | tuple) else []
+        if is_tensor(target) or any(map(is_tensor, entries[1:])):
+            return call.args, call.kwargs
         first = target[0] if isinstance(target, list | tuple) else int(np.asarray(target)[0])
         sizes = _sizes(kept.shape(outputs[0]))
         return call.with_argument(1, "shape", [first, *sizes])
