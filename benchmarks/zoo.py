@@ -22,6 +22,7 @@ _WORKDIR = flags.DEFINE_string("workdir", "runs/zoo", "A JSON file for each mode
 _ONLY = flags.DEFINE_list("only", ["*"], "Names or patterns of models.")
 _JOBS = flags.DEFINE_integer("jobs", 1, "Models at a time.")
 _AGAIN = flags.DEFINE_boolean("retry_failed", False, "Run again what has failed before.")
+_RUN = flags.DEFINE_boolean("run", True, "Whether to run what is missing; else the table says so.")
 _CHECK = flags.DEFINE_boolean("check", False, "Compare with the committed table; write nothing.")
 _RESULTS = Path(__file__).parent.parent / "docs" / "results"
 _MOST_ERROR = 1e-4
@@ -57,6 +58,8 @@ def _row(folder: Path, name: str) -> dict[str, Any]:
         row = json.loads(path.read_text())
         if "failed" not in row or not _AGAIN.value:
             return row
+    if not _RUN.value:
+        return {"model": name, "failed": "not run"}
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.zoo_measure", name],

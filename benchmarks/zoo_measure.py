@@ -22,7 +22,7 @@ from tfgraphprune.graph import LayerGraph
 from tfgraphprune.pruning.masking import Silencer
 
 IMAGES = 8
-_NEAR = 5e-5
+_NEAR = 1e-4
 """Errors above this are looked at in float64, which tells rounding from a wrong network."""
 
 OUTPUT = "output of the model"

@@ -276,7 +276,7 @@ class CallTracer:
         tensors = [tf.constant(np.broadcast_to(a, (batch, *a.shape))) for a in arrays]
         try:
             results = [np.asarray(r) for r in tf.nest.flatten(function(*tensors))]
-        except (tf.errors.InvalidArgumentError, ValueError):  # sizes that hang on the batch
+        except (tf.errors.InvalidArgumentError, TypeError, ValueError):  # hangs on the batch
             return None
         if len(results) != len(shapes):
             return None

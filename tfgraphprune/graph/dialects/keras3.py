@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -106,5 +107,22 @@ def _stored(node: Any) -> StoredCall:
     if isinstance(operation, Operation) and not isinstance(operation, keras.Layer):
         op = KerasOp(operation)
         args, kwargs = op.tensorflow_arguments(args, kwargs)
+        if op.symbol == "reshape" and None in kwargs["shape"]:
+            kwargs["shape"] = _sizes(kwargs["shape"], args[0].shape)
         return StoredCall(op, args, kwargs, tuple(node.outputs))
     return StoredCall(operation, args, kwargs, tuple(node.outputs))
+
+
+def _sizes(target: Sequence, shape: Sequence) -> list[int]:
+    """A target shape that can be run, for one that was traced with an unknown batch.
+
+    Raises:
+        ValueError: not the batch alone is unknown.
+    """
+    rest, values = list(target[1:]), shape[1:]
+    if target[0] is not None or None in rest or None in values:
+        raise ValueError("reshapes to several unknown sizes")
+    if -1 in rest:
+        known = math.prod(size for size in rest if size != -1)
+        rest[rest.index(-1)] = math.prod(values) // known
+    return [-1, *rest]
