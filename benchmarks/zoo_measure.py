@@ -46,7 +46,7 @@ def measure(name: str) -> dict[str, Any]:
         "input": list(shape),
         "layers": len(graph.nodes),
         "groups": len(graph.prunable_groups),
-        **_free(graph),
+        **free_share(graph),
         "params": model.count_params(),
         "read_seconds": read,
     }
@@ -142,7 +142,7 @@ def _plans(graph: LayerGraph, random: np.random.Generator) -> dict[str, tgp.Prun
     }
 
 
-def _free(graph: LayerGraph) -> dict[str, Any]:
+def free_share(graph: LayerGraph) -> dict[str, Any]:
     """The share of convolution and dense output channels that may be cut, and why others not."""
     free = total = 0
     reasons: dict[str, int] = {}

@@ -62,6 +62,17 @@ class Untraceable(L.Layer):
         return -inputs
 
 
+class Tied(L.Layer):
+    """A layer that reads the kernel of another one directly."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.dense = L.Dense(6)
+
+    def call(self, inputs):
+        return tf.matmul(self.dense(inputs), self.dense.kernel)
+
+
 class Opaque(L.Layer):
     """A layer that runs Python."""
 
@@ -107,6 +118,7 @@ FREEZES = {
         "probe: can't be followed inside: does other",
     ),
     "untraceable layer": (Untraceable(name="probe"), "probe: can't be followed inside"),
+    "tied weights": (Tied(name="probe"), "probe: can't be followed inside: computes with a weight"),
     "opaque layer": (lambda x: L.Reshape((8, 8, 6))(Opaque(name="probe")(x)), "probe/py"),
     "opaque Lambda": (
         lambda x: L.Reshape((8, 8, 6))(L.Lambda(_in_python, name="probe")(x)),

@@ -7,9 +7,11 @@ import tf_keras as keras
 
 from tests import networks
 from tests.network_layers import shared_inside_and_outside
+from tfgraphprune.cost import Projection, resolve_limits
 from tfgraphprune.graph import LayerGraph
 from tfgraphprune.pruning import PruningPlan, masked, prune
 from tfgraphprune.pruning.masking import Silencer
+from tfgraphprune.settings import Budget
 
 PLANS = ("one channel each", "any number", "one channel fewer")
 
@@ -175,3 +177,28 @@ def test_a_loaded_model_is_cut_alike(name, tmp_path):
             error(networks.outputs_of(masked(loaded, plan), x), networks.outputs_of(small, x))
             < 1e-4
         )
+
+
+@pytest.mark.parametrize("name", ["plain", "residual", "depthwise_2", "resnet_a"])
+def test_dense_minus_one_with_a_constant_criterion_takes_one_channel_of_one_group(name):
+    model = networks.build(name)
+    graph = LayerGraph.from_model(model)
+    limits = resolve_limits(Budget(params=model.count_params() - 1), graph)
+    counts, _ = Projection.of(graph, limits).project(np.zeros(len(graph.prunable_groups)))
+    missing = [g.size - n for g, n in zip(graph.prunable_groups, counts, strict=True)]
+    assert sorted(missing) == [0] * (len(missing) - 1) + [1]
+    group = graph.prunable_groups[missing.index(1)]
+    constant = {g.name: np.ones(g.size) for g in graph.channel_groups}
+    plan = PruningPlan.from_counts(graph, {group.name: group.size - 1}, lambda graph: constant)
+    assert plan.kept == {group.name: tuple(range(group.size - 1))}
+    small = prune(model, plan)
+    expected = {
+        (axis.path, axis.weight): graph.variable(axis).numpy() for g in graph.channel_groups
+        for axis in g.axes
+    }  # fmt: skip
+    for axis in group.axes:
+        key = (axis.path, axis.weight)
+        expected[key] = np.delete(expected[key], axis.positions[-1], axis.axis)
+    for (path, index), value in expected.items():
+        found = small.get_layer(path[-1]).weights[index].numpy()
+        np.testing.assert_array_equal(found, value, err_msg=str(path))

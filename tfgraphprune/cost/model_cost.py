@@ -10,7 +10,7 @@ import numpy as np
 
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
-from tfgraphprune.graph.tracer import TracedWeight
+from tfgraphprune.graph.trace import TracedWeight
 
 BYTES_PER_FLOAT = 4
 

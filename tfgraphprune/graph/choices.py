@@ -11,7 +11,7 @@ import numpy as np
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.groups import ChannelGroup, Grouping
 from tfgraphprune.graph.reader import Call
-from tfgraphprune.graph.tracer import Trace
+from tfgraphprune.graph.trace import Trace
 
 
 def frozen_by_user(

@@ -40,9 +40,11 @@ def opened(call: Call, shapes: Sequence[Shape]) -> Program:
 
     Raises:
         Exception: of any kind, where the layer can't be called on symbolic inputs.
-        ValueError: it acts differently in training.
+        ValueError: it acts differently in training, or uses weights of layers in it directly.
     """
     program = _traced(call, shapes, {})
+    if any(is_op(inner.layer) and reads_variable(inner) for inner in program.calls):
+        raise ValueError("computes with a weight outside of the layer that it is of")
     accepts = inspect.signature(call.layer.call).parameters
     if "training" in accepts:
         training = _traced(call, shapes, {"training": True})
@@ -50,6 +52,12 @@ def opened(call: Call, shapes: Sequence[Shape]) -> Program:
         if _steps(program, inner) != _steps(training, inner):
             raise ValueError("does other things in training than in inference")
     return _sized(program)
+
+
+def reads_variable(call: Call) -> bool:
+    """Whether a variable is among the arguments of a call."""
+    kinds = {type(leaf) for leaf in tf.nest.flatten((call.args, call.kwargs))}
+    return any("Variable" in base.__name__ for kind in kinds for base in kind.__mro__)
 
 
 def read_model(model: Any) -> Program:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfgraphprune.graph.tracer import Role, Trace, WeightAxis
+from tfgraphprune.graph.trace import Role, Trace, WeightAxis
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,8 +15,8 @@ class GroupAxis:
 
     Attributes:
         path: names that lead from the model to the layer.
-        weight: index in `layer.weights`; below 0 for what is no weight: `tracer.PRODUCT`,
-            `tracer.NORM`.
+        weight: index in `layer.weights`; below 0 for what is no weight: `trace.PRODUCT`,
+            `trace.NORM`.
         axis: which axis of the weight.
         role: `out` where the layer makes the channels, `in` where its kernel reads them,
             `through` where each channel is passed on (BatchNorm, bias, depthwise), `norm` for

@@ -17,7 +17,7 @@ from tfgraphprune.graph.choices import choose_steps, frozen_by_user
 from tfgraphprune.graph.groups import ChannelGroup, GroupAxis, Grouping, group_channels
 from tfgraphprune.graph.labels import Kept, Labels
 from tfgraphprune.graph.reader import Call, Program, is_tensor
-from tfgraphprune.graph.tracer import Trace, TracedWeight, WeightAxis
+from tfgraphprune.graph.trace import Trace, TracedWeight, WeightAxis
 from tfgraphprune.graph.tracing import trace_model
 
 

@@ -10,13 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfgraphprune.errors import UserError
-from tfgraphprune.graph.composites import is_composite, opened, read_model
+from tfgraphprune.graph.composites import is_composite, opened, read_model, reads_variable
 from tfgraphprune.graph.constraints import settle
 from tfgraphprune.graph.labels import Labels, per_channel
 from tfgraphprune.graph.reader import Call, Program, output_shapes, program_at
 from tfgraphprune.graph.rules import rule_for
 from tfgraphprune.graph.rules.base import is_op, product
-from tfgraphprune.graph.tracer import CallTracer, Trace
+from tfgraphprune.graph.trace import Trace
+from tfgraphprune.graph.tracer import CallTracer
 
 
 def trace_model(model: Any) -> tuple[Trace, Program, list[Call]]:
@@ -36,25 +37,18 @@ def trace_model(model: Any) -> tuple[Trace, Program, list[Call]]:
     outputs = program.interpret(starts, tracing.visit)
     # Of several reasons the first one counts, and this is the one that can't be helped.
     trace.frozen[:0] = [(np.unique(labels.ids), "output of the model") for labels in outputs]
-    alien = [call.key for call in tracing.found if is_op(call.layer) and _variables(call)]
+    alien = [call.key for call in tracing.found if is_op(call.layer) and reads_variable(call)]
     if alien and not trace.weights:
         raise UserError(
             f"{model.name!r} has no weights that Keras knows of: its ops compute with variables "
             f"that no layer of it holds (first {alien[0]}), as where layers of Keras 3 are called "
-            "on tensors of tf_keras. KerasCV's VGG16Backbone is like that under tf_keras: use it "
-            "where tf.keras is Keras 3."
+            "on tensors of tf_keras: build it where tf.keras is Keras 3."
         )
     settle(trace.constraints, trace.union)
     for labels, axis, index, reason in trace.picks:
         if axis in labels.varying(trace.union):
             trace.frozen.append((labels.ids.take([index], axis).ravel(), reason))
     return trace, program, tracing.found
-
-
-def _variables(call: Call) -> bool:
-    """Whether an op reads a variable."""
-    kinds = (type(leaf) for leaf in tf.nest.flatten((call.args, call.kwargs)))
-    return any("Variable" in base.__name__ for kind in kinds for base in kind.__mro__)
 
 
 class _Tracing:

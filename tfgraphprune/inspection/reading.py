@@ -16,7 +16,7 @@ from tfgraphprune.cost.projection import Projection, resolve_limits
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.groups import ChannelGroup
 from tfgraphprune.graph.layer_graph import LayerGraph
-from tfgraphprune.graph.tracer import TracedWeight
+from tfgraphprune.graph.trace import TracedWeight
 from tfgraphprune.inspection.findings import GroupRow, Inspection, Verdict, WidthRow, writable
 from tfgraphprune.inspection.picture import PICTURES
 from tfgraphprune.model_files import load_model

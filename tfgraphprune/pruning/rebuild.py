@@ -16,7 +16,7 @@ from tfgraphprune.graph.labels import Kept, Labels, Shape
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.graph.reader import Call, Program, is_tensor
 from tfgraphprune.graph.rules import is_op, rule_for
-from tfgraphprune.graph.tracer import WeightAxis
+from tfgraphprune.graph.trace import WeightAxis
 
 Swap = Callable[[Any, tuple[str, ...]], Any]
 """Given a layer of the model and its path, a layer to be put in its place, or `None`."""
