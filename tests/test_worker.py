@@ -122,7 +122,12 @@ def test_the_worker_ends_with_the_program(tmp_path, number):
         f"run_in_worker('{FUNCTIONS}:sleep', {{'path': {str(path)!r}}})"
     )
     program = subprocess.Popen(
-        [sys.executable, "-c", code], env=fresh_environment(), cwd=ROOT, stderr=subprocess.PIPE
+        [sys.executable, "-c", code],
+        env=fresh_environment(),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        # A test run in the background may have been started with SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert _wait(lambda: path.exists() and path.read_text(), 120)
     program.send_signal(number)

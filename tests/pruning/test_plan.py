@@ -146,7 +146,7 @@ ERRORS = {
     "ratio in words": (lambda: ratios("half"), "not 'half'"),
     "unknown criterion": (
         lambda: ratios(0.5, "magnitude"),
-        "criterion must be one of l1, l2, batchnorm_scale, random",
+        "criterion must be one of l1, l2, fpgm, batchnorm_scale, random",
     ),
     "count": (
         lambda: PruningPlan.from_counts(graph_of("plain"), {"conv2d": 7}),
