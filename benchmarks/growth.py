@@ -1,4 +1,4 @@
-"""How reading and cutting grow with the number of layers: the ResNet-RS family.
+"""How reading and cutting grow with the number of layers, in the zoo's own table.
 
 python -m benchmarks.growth
 """
@@ -6,68 +6,45 @@ python -m benchmarks.growth
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
-from typing import Any
 
 import matplotlib
-import tf_keras as keras
-from absl import app, flags
+import numpy as np
+from absl import app
 
-import tfgraphprune as tgp
-
-_INPUT = flags.DEFINE_integer("input", 64, "Height and width of the input.")
 _RESULTS = Path(__file__).parent.parent / "docs" / "results"
-DEPTHS = (50, 101, 152, 200, 270, 350, 420)
+_FAMILY = "applications/ResNetRS"
 
 
 def main(argv: list[str]) -> None:
-    """Measure, print a table, write JSON and a plot."""
+    """Print a table of the ResNet-RS family, and plot all of `tf_keras.applications`."""
     del argv
-    rows = [_row(depth) for depth in DEPTHS]
-    print("| layers | read s | plan and cut s | all, ms a layer |\n|---|---|---|---|")
-    for row in rows:
+    rows = json.loads((_RESULTS / "zoo.json").read_text())
+    rows = [r for r in rows if r["model"].startswith("applications/") and "failed" not in r]
+    family = [row for row in rows if row["model"].startswith(_FAMILY)]
+    print("| model | layer calls | read s | cut s | ms a layer |\n|---|---|---|---|---|")
+    for row in sorted(family, key=lambda row: row["layers"]):
         whole = row["read_seconds"] + row["cut_seconds"]
         print(
-            f"| {row['layers']} | {row['read_seconds']:.2f} | {row['cut_seconds']:.2f} "
-            f"| {1000 * whole / row['layers']:.2f} |"
+            f"| {row['model'].split('/')[1]} | {row['layers']} | {row['read_seconds']:.2f} "
+            f"| {row['cut_seconds']:.2f} | {1000 * whole / row['layers']:.1f} |"
         )
-    (_RESULTS / "growth.json").write_text(json.dumps(rows, indent=1) + "\n")
-    _plot(rows, _RESULTS / "growth.svg")
-
-
-def _row(depth: int) -> dict[str, Any]:
-    keras.backend.clear_session()
-    build = getattr(keras.applications, f"ResNetRS{depth}")
-    model = build(weights=None, input_shape=(_INPUT.value, _INPUT.value, 3))
-    read = []
-    for _ in range(3):
-        started = time.process_time()
-        graph = tgp.LayerGraph.from_model(model)
-        read.append(time.process_time() - started)
-    started = time.process_time()
-    tgp.prune(model, tgp.PruningPlan.from_keep_ratios(graph, 0.5, "l2"))
-    return {
-        "model": f"ResNetRS{depth}",
-        "layers": len(graph.nodes),
-        "read_seconds": sorted(read)[1],
-        "cut_seconds": time.process_time() - started,
-    }
-
-
-def _plot(rows: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    layers = [row["layers"] for row in rows]
-    figure, axes = pyplot.subplots(figsize=(6, 3.5), layout="constrained")
-    axes.plot(layers, [r["read_seconds"] for r in rows], "o-", label="read and group")
-    axes.plot(layers, [r["cut_seconds"] for r in rows], "s-", label="importance, plan and cut")
-    axes.set(
-        xlabel="layer calls", ylabel="CPU seconds", title="ResNet-RS 50 to 420", xlim=0, ylim=0
-    )
-    axes.legend()
-    figure.savefig(path)
+    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    for rows_of, marker, alpha, say in (
+        ([r for r in rows if r not in family], "o", 0.4, "other applications"),
+        (family, "s", 1.0, "ResNet-RS 50 to 420"),
+    ):
+        layers = np.array([row["layers"] for row in rows_of])
+        for what, colour in (("read", "tab:blue"), ("cut", "tab:orange")):
+            seconds = [row[f"{what}_seconds"] for row in rows_of]
+            axes.scatter(layers, seconds, 18, colour, marker, alpha=alpha, label=f"{what}: {say}")
+    axes.set(xlabel="layer calls", ylabel="CPU seconds", xscale="log", yscale="log")
+    axes.plot([100, 2000], [0.6, 12], "k:", linewidth=1, label="linear growth")
+    axes.legend(fontsize=8)
+    figure.savefig(_RESULTS / "growth.svg")
     pyplot.close(figure)
 
 

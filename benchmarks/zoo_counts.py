@@ -54,9 +54,14 @@ def formula_macs(model: Any) -> int | None:
     return total
 
 
-def has_grouped(model: Any) -> bool:
-    """Whether a convolution is grouped."""
-    return any(
-        getattr(layer, "groups", 1) > 1 and "Depthwise" not in type(layer).__name__
-        for layer in model._flatten_layers()
-    )
+def profiler_knows(model: Any) -> bool:
+    """Whether the profiler is right: no convolution is grouped or dilated.
+
+    TensorFlow dilates by moving positions into the batch, whose size the profiler doesn't know.
+    """
+    for layer in model._flatten_layers():
+        if "Depthwise" in type(layer).__name__:
+            continue
+        if getattr(layer, "groups", 1) > 1 or np.max(getattr(layer, "dilation_rate", 1)) > 1:
+            return False
+    return True

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 import tfgraphprune as tgp
-from benchmarks.zoo_counts import formula_macs, has_grouped, profiler_macs
+from benchmarks.zoo_counts import formula_macs, profiler_knows, profiler_macs
 from benchmarks.zoo_models import zoo
 from tfgraphprune.cost import Projection, dense_counts, macs_cost, params_cost, resolve_limits
 from tfgraphprune.graph import LayerGraph
@@ -58,7 +58,7 @@ def measure(name: str) -> dict[str, Any]:
     exact = not products and row["groups"] > 0
     if exact:
         _compare(row, "dense MACs by formula", row["macs"], formula_macs(model))
-        if not has_grouped(model):
+        if profiler_knows(model):
             _compare(row, "dense MACs by profiler", row["macs"], profiler_macs(model))
     expected = [_outputs(model, images[:2])]
     row["errors"] = {}
@@ -76,14 +76,14 @@ def measure(name: str) -> dict[str, Any]:
         if exact:
             counted = round(float(macs(counts)))
             _compare(row, f"{kind}: MACs by formula", counted, formula_macs(small))
-            if kind == "half of each group" and not has_grouped(small):
+            if kind == "half of each group" and profiler_knows(small):
                 _compare(row, f"{kind}: MACs by profiler", counted, profiler_macs(small))
         if kind == "half of each group":
             row["macs_after"] = round(float(macs(counts)))
             row["params_after"] = _params(small)
             row["changed"] = _error(expected[0], got)
-            row["trains"] = _trains(small, images[:2])
             row["loads"] = _loads(small, images[:2]) or _reason(model)
+            row["trains"] = _trains(small, images[:2])
     row["max_error"] = max(row["errors"].values())
     if row["max_error"] > _NEAR:
         row["max_error_float64"] = _error_in_float64(model, plans, images[:2])

@@ -93,6 +93,12 @@ def cross_attention():
     return keras.Model([start, other], classifier(L.Flatten()(x)))
 
 
+def interrupted_shuffle(x):
+    """A channel shuffle with something inside, so that its tensors stay what they are."""
+    x = tf.nn.relu(tf.reshape(x, [-1, 8, 8, 2, 3]))
+    return tf.reshape(tf.transpose(x, [0, 1, 2, 4, 3]), [-1, 8, 8, 6])
+
+
 def unknown_sizes():
     start = keras.Input((None, None, 3))
     x = L.Conv2D(6, 3, padding="same", activation="relu")(start)
@@ -201,6 +207,7 @@ LAYERS = {
     "roll": around(lambda x: tf.roll(x, [2, 1], [-1, 1])),
     "strided_slice": around(lambda x: tf.concat([x[..., ::2], x[:, :, :, 5:0:-2]], -1)),
     "tf_slice": around(lambda x: tf.slice(x, [0, 0, 0, 1], [-1, 8, 8, 4])),
+    "interrupted_shuffle": around(interrupted_shuffle),
     "stack": around(lambda x: tf.reshape(tf.stack([x, -x], -1), [-1, 8, 8, 12])),
     "stack_rows": around(lambda x: tf.stack([x, tf.reverse(x, [-1])], 1)[:, 1]),
     "unstack": around(sum_rows),

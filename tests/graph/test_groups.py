@@ -43,7 +43,7 @@ EXPECTED = {
     ],
     "flatten_dense": ["conv2d 5: conv2d dense", "dense 7: dense batch_normalization logits"],
     "dense_to_image": ["dense 3: dense conv2d", "conv2d 5: conv2d logits"],
-    "shuffle": ["conv2d 4: conv2d batch_normalization conv2d_1", "conv2d_1 5: conv2d_1 logits"],
+    "shuffle": ["conv2d 12: conv2d batch_normalization conv2d_1", "conv2d_1 5: conv2d_1 logits"],
     "split_concat": [
         "conv2d 2: conv2d conv2d_1",
         "conv2d#5 3: conv2d conv2d_2",
@@ -103,9 +103,15 @@ def test_resnet20_with_option_a_shortcuts_has_nested_streams():
     }
 
 
-def test_a_shuffle_couples_equal_indices_of_its_blocks():
+def test_the_channels_of_a_shuffle_go_one_by_one():
     graph = LayerGraph.from_model(networks.build("shuffle"))
-    assert places(graph, "conv2d", "conv2d", 3) == [[k, 4 + k, 8 + k] for k in range(4)]
+    assert places(graph, "conv2d", "conv2d", 3) == [[k] for k in range(12)]
+    assert places(graph, "conv2d", "conv2d_1", 2) == [[k % 4 * 3 + k // 4] for k in range(12)]
+
+
+def test_a_shuffle_with_something_inside_couples_equal_indices_of_its_blocks():
+    graph = LayerGraph.from_model(networks.build("interrupted_shuffle"))
+    assert places(graph, "maker", "maker", 3) == [[k, 3 + k] for k in range(3)]
     assert places(graph, "conv2d", "conv2d_1", 2) == [
         [3 * k, 3 * k + 1, 3 * k + 2] for k in range(4)
     ]

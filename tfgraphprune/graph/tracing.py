@@ -16,6 +16,7 @@ from tfgraphprune.graph.labels import Labels, per_channel
 from tfgraphprune.graph.reader import Call, Program, output_shapes, program_at
 from tfgraphprune.graph.rules import rule_for
 from tfgraphprune.graph.rules.base import is_op, product
+from tfgraphprune.graph.shuffles import fused
 from tfgraphprune.graph.trace import Trace
 from tfgraphprune.graph.tracer import CallTracer
 
@@ -28,7 +29,7 @@ def trace_model(model: Any) -> tuple[Trace, Program, list[Call]]:
         those in nested models and composite layers included.
     """
     tracing = _Tracing()
-    program = read_model(model)
+    program = fused(read_model(model))
     starts = [
         tracing.start(tensor, program.dialect.input_name(tensor)) for tensor in program.inputs
     ]
@@ -72,7 +73,7 @@ class _Tracing:
         if call.is_model:
             inputs = call.model_inputs(args, kwargs)
             shapes = [labels.shape for labels in inputs]
-            results = self._enter(call, inputs, program_at(call, shapes))
+            results = self._enter(call, inputs, fused(program_at(call, shapes)))
             if first is not call:
                 self._couple_models(first, call)
             return results
@@ -80,7 +81,7 @@ class _Tracing:
         reason = ""
         if is_composite(call):
             try:
-                inside = opened(call, [labels.shape for labels in inputs])
+                inside = fused(opened(call, [labels.shape for labels in inputs]))
             except Exception as error:  # whatever a user's code may raise
                 detail = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 reason = f"can't be followed inside: {detail}"

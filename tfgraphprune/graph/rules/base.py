@@ -129,7 +129,7 @@ def register_layer_rule(layer_class: type) -> Callable[[type[LayerRule]], type[L
 
 def is_op(layer: Any) -> bool:
     """Whether a layer is only an op on tensors."""
-    return type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda", "KerasOp")
+    return type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda", "KerasOp", "ChannelShuffle")
 
 
 def is_known(layer: Any) -> bool:
