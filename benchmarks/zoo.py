@@ -25,6 +25,7 @@ _AGAIN = flags.DEFINE_boolean("retry_failed", False, "Run again what has failed 
 _RUN = flags.DEFINE_boolean("run", True, "Whether to run what is missing; else the table says so.")
 _CHECK = flags.DEFINE_boolean("check", False, "Compare with the committed table; write nothing.")
 _RESULTS = Path(__file__).parent.parent / "docs" / "results"
+_NOT_RUN = "not run"
 _MOST_ERROR = 1e-4
 _MOST_ERROR_64 = 1e-10
 _LEAST_FREE = 0.95
@@ -59,7 +60,7 @@ def _row(folder: Path, name: str) -> dict[str, Any]:
         if "failed" not in row or not _AGAIN.value:
             return row
     if not _RUN.value:
-        return {"model": name, "failed": "not run"}
+        return {"model": name, "failed": _NOT_RUN}
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.zoo_measure", name],
@@ -112,7 +113,7 @@ def _report(rows: list[dict[str, Any]]) -> str:
         "Error: largest |pruned - masked| over three plans (half of each group, half of the MACs,",
         "random widths), in standard deviations of the output, float32. Read and cut: CPU seconds",
         "for graph and groups, and for surgery, on 2 cores that other work shared. Every pruned",
-        "model was saved, loaded with equal outputs, and trained for one step.",
+        "model was saved, loaded with equal outputs, and trained for one step; exceptions below.",
         "",
         f"{len(good)} of {len(rows)} models; {len(good) - len(wrong)} right in every check, "
         f"{len(wrong)} not.",
@@ -129,7 +130,9 @@ def _report(rows: list[dict[str, Any]]) -> str:
             f"| {row['read_seconds']:.2f} | {row['cut_seconds']:.2f} | {row['peak_gb']:.1f} |"
         )
     for title, chosen, say in (
-        ("Failed", [r for r in rows if "failed" in r], lambda r: r["failed"]),
+        ("Not run yet", [r for r in rows if r.get("failed") == _NOT_RUN], lambda r: "no figures"),
+        ("Refused", [r for r in rows if r.get("failed", _NOT_RUN) != _NOT_RUN],
+         lambda r: r["failed"]),
         ("Not right", wrong, lambda r: f"error {r['max_error']:.1e}; {r['counts_differ']}"),
         ("Not trained or loaded alike",
          [r for r in good if not r["trains"] or r["loads"] is not True],
