@@ -21,6 +21,7 @@ from absl import app, flags
 _WORKDIR = flags.DEFINE_string("workdir", "runs/zoo", "A JSON file for each model goes here.")
 _ONLY = flags.DEFINE_list("only", ["*"], "Names or patterns of models.")
 _JOBS = flags.DEFINE_integer("jobs", 1, "Models at a time.")
+_TIMEOUT = flags.DEFINE_integer("timeout", 3600, "Seconds after which a model has failed.")
 _AGAIN = flags.DEFINE_boolean("retry_failed", False, "Run again what has failed before.")
 _RUN = flags.DEFINE_boolean("run", True, "Whether to run what is missing; else the table says so.")
 _CHECK = flags.DEFINE_boolean("check", False, "Compare with the committed table; write nothing.")
@@ -38,6 +39,9 @@ def main(argv: list[str]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             sys.exit(_check(_rows(Path(folder))))
     rows = _rows(Path(_WORKDIR.value))
+    if _ONLY.value != ["*"]:  # a part of the zoo must not replace the whole table
+        print(_report(rows))
+        return
     (_RESULTS / "zoo.json").write_text(json.dumps(rows, indent=1) + "\n")
     text = _report(rows)
     (_RESULTS / "zoo.md").write_text(text)
@@ -62,16 +66,20 @@ def _row(folder: Path, name: str) -> dict[str, Any]:
     if not _RUN.value:
         return {"model": name, "failed": _NOT_RUN}
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.zoo_measure", name],
-        capture_output=True, text=True, check=False, env=environment,
-        cwd=Path(__file__).parent.parent,
-    )  # fmt: skip
-    if done.returncode == 0:
-        row = json.loads(done.stdout.strip().splitlines()[-1])
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.zoo_measure", name],
+            capture_output=True, text=True, check=False, env=environment,
+            cwd=Path(__file__).parent.parent, timeout=_TIMEOUT.value,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        row = {"model": name, "failed": f"not done after {_TIMEOUT.value} s"}
     else:
-        tail = done.stderr.strip().splitlines()[-1:] or ["killed"]
-        row = {"model": name, "failed": f"{tail[0][:300]} (exit {done.returncode})"}
+        if done.returncode == 0:
+            row = json.loads(done.stdout.strip().splitlines()[-1])
+        else:
+            tail = done.stderr.strip().splitlines()[-1:] or ["killed"]
+            row = {"model": name, "failed": f"{tail[0][:300]} (exit {done.returncode})"}
     temporary = path.with_suffix(".part")
     temporary.write_text(json.dumps(row))
     temporary.replace(path)
@@ -80,12 +88,19 @@ def _row(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _check(rows: list[dict[str, Any]]) -> str | int:
-    known = {row["model"]: row for row in json.loads((_RESULTS / "zoo.json").read_text())}
-    wrong = []
+    path = _RESULTS / "zoo.json"
+    if not path.exists():
+        return f"{path} is missing: run the zoo once without --check."
+    known = {row["model"]: row for row in json.loads(path.read_text())}
+    wrong = [] if rows else ["no model has such a name"]
     for row in rows:
-        before = known.get(row["model"], {}).get("free_share", 0)
+        old = known.get(row["model"], {})
+        before = old.get("free_share", 0)
         if "failed" in row:
-            wrong.append(f"{row['model']} failed: {row['failed']}")
+            if "failed" not in old:
+                wrong.append(f"{row['model']} failed: {row['failed']}")
+        elif not old:
+            wrong.append(f"{row['model']} is not in the committed table")
         elif row["free_share"] < before - 1e-9:
             wrong.append(f"{row['model']}: {row['free_share']:.4f} is free, it was {before:.4f}")
         elif _is_wrong(row):
@@ -111,23 +126,25 @@ def _report(rows: list[dict[str, Any]]) -> str:
         "statistics of random images. Free: share of convolution and dense output channels, the",
         "model's outputs left out, that may be cut. MACs: before, and with half of each group.",
         "Error: largest |pruned - masked| over three plans (half of each group, half of the MACs,",
-        "random widths), in standard deviations of the output, float32. Read and cut: CPU seconds",
-        "for graph and groups, and for surgery, on 2 cores that other work shared. Every pruned",
-        "model was saved, loaded with equal outputs, and trained for one step; exceptions below.",
+        "random widths), in standard deviations of the output (of classifiers: the logits),",
+        "float32. Read, rank and cut: CPU seconds for graph and groups, importance, and surgery,",
+        "on 2 cores that other work shared; zoo.json has wall seconds too. Every pruned model was",
+        "saved, loaded with equal outputs, and trained for one step; exceptions below.",
         "",
         f"{len(good)} of {len(rows)} models; {len(good) - len(wrong)} right in every check, "
         f"{len(wrong)} not.",
         "",
-        "| model | input | layers | groups | free | MACs (M) | after (M) | error | read s | cut s "
-        "| peak GB |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| model | input | layers | groups | free | MACs (M) | after (M) | error | read s "
+        "| rank s | cut s | peak GB |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in good:
         lines.append(
             f"| {row['model']} | {row['input'][0]} | {row['layers']} | {row['groups']} "
             f"| {row['free_share']:.1%} | {row['macs'] / 1e6:,.1f} "
             f"| {row['macs_after'] / 1e6:,.1f} | {row['max_error']:.1e} "
-            f"| {row['read_seconds']:.2f} | {row['cut_seconds']:.2f} | {row['peak_gb']:.1f} |"
+            f"| {row['read_seconds']:.2f} | {row.get('importance_seconds', float('nan')):.2f} "
+            f"| {row['cut_seconds']:.2f} | {row['peak_gb']:.1f} |"
         )
     for title, chosen, say in (
         ("Not run yet", [r for r in rows if r.get("failed") == _NOT_RUN], lambda r: "no figures"),
@@ -135,7 +152,7 @@ def _report(rows: list[dict[str, Any]]) -> str:
          lambda r: r["failed"]),
         ("Not right", wrong, lambda r: f"error {r['max_error']:.1e}; {r['counts_differ']}"),
         ("Not trained or loaded alike",
-         [r for r in good if not r["trains"] or r["loads"] is not True],
+         [r for r in good if r["trains"] is not True or r["loads"] is not True],
          lambda r: f"trains: {r['trains']}; loads: {r['loads']}"),
         ("More than 1e-4 by rounding: float64 tells", rounded,
          lambda r: f"{r['max_error']:.1e} in float32, {r['max_error_float64']:.1e} in float64"),

@@ -1,4 +1,4 @@
-"""MACs and parameters counted without the library: off TensorFlow's graph, and layer by layer."""
+"""MACs counted without the library: off TensorFlow's graph, and by layers in a forward pass."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
 from tensorflow.python.framework import ops
 
 _COUNTED = ("Conv2D", "DepthwiseConv2dNative", "MatMul", "Conv2DBackpropInput", "BatchMatMulV2")
@@ -14,7 +15,7 @@ _COUNTED = ("Conv2D", "DepthwiseConv2dNative", "MatMul", "Conv2DBackpropInput", 
 def profiler_macs(model: Any) -> int:
     """Half of the FLOPs that TensorFlow's profiler has registered for convolutions and products.
 
-    It knows nothing of Keras' grouped convolutions, which are calls of compiled functions.
+    Right where `profiler_knows` says so.
     """
     specs = [tf.TensorSpec((1, *t.shape[1:]), t.dtype) for t in model.inputs]
     given = tf.nest.pack_sequence_as(model._nested_inputs, specs)
@@ -27,30 +28,30 @@ def profiler_macs(model: Any) -> int:
     return total // 2
 
 
-def formula_macs(model: Any) -> int | None:
-    """Kernel sizes times output positions, over the calls of convolutions and dense layers.
+def formula_macs(model: Any) -> int:
+    """Kernel sizes times positions, over all calls of layers with kernels in a forward pass.
 
-    `None` for a model with layers made of layers, whose inner sizes can't be seen.
+    Calls inside layers made of layers are seen too; products of activations are not counted.
     """
     total = 0
-    for nodes in model._nodes_by_depth.values():
-        for node in nodes:
-            layer = node.layer
-            if hasattr(layer, "_nodes_by_depth"):
-                inside = formula_macs(layer)
-                if inside is None:
-                    return None
-                total += inside
-                continue
-            if len(list(layer._flatten_layers())) > 1:
-                return None
-            shape = tf.nest.flatten(node.output_shapes)
-            shape = node.output_shapes[0] if isinstance(node.output_shapes, list) else shape
-            kernels = [w for w in layer.weights if w.name.split("/")[-1].endswith("kernel:0")]
-            if kernels and type(layer).__name__.endswith("Transpose"):
-                shape = node.input_shapes
-            positions = int(np.prod(shape[1:-1]))
-            total += sum(positions * int(np.prod(kernel.shape)) for kernel in kernels)
+    plain = keras.layers.Layer.__call__
+
+    def counted(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal total
+        result = plain(layer, *args, **kwargs)
+        own = layer._trainable_weights + layer._non_trainable_weights
+        for kernel in (w for w in own if w.name.split("/")[-1].endswith("kernel:0")):
+            # Separable convolutions and the like stride in their first kernel, before the others.
+            given = tf.nest.flatten((args, kwargs))[0]
+            total += _macs(layer, tuple(kernel.shape), tuple(given.shape), tuple(result.shape))
+        return result
+
+    images = [tf.zeros((1, *t.shape[1:]), t.dtype) for t in model.inputs]
+    keras.layers.Layer.__call__ = counted
+    try:
+        model(tf.nest.pack_sequence_as(model._nested_inputs, images), training=False)
+    finally:
+        keras.layers.Layer.__call__ = plain
     return total
 
 
@@ -65,3 +66,14 @@ def profiler_knows(model: Any) -> bool:
         if getattr(layer, "groups", 1) > 1 or np.max(getattr(layer, "dilation_rate", 1)) > 1:
             return False
     return True
+
+
+def _macs(layer: Any, kernel: tuple, given: tuple, result: tuple) -> int:
+    if hasattr(layer, "equation"):
+        read, rest = layer.equation.replace("...", "").split(",")
+        sizes = dict(zip(reversed(read), reversed(given), strict=False))
+        sizes |= dict(zip(rest.split("->")[0], kernel, strict=True))
+        return int(np.prod(list(sizes.values())))
+    shape = given if type(layer).__name__.endswith("Transpose") else result
+    first = getattr(layer, "data_format", "channels_last") == "channels_first"
+    return int(np.prod(shape)) // shape[1 if first else -1] * int(np.prod(kernel))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import tf_keras as keras
@@ -15,16 +16,14 @@ SIZES = (32, 64, 75, 96, 128, 224)
 def applications() -> dict[str, Callable[[], Any]]:
     """All classifiers of `tf_keras.applications`."""
     names = [name for name in dir(keras.applications) if name[0].isupper()]
-    return {f"applications/{name}": lambda name=name: _application(name) for name in names}
+    return {f"applications/{name}": partial(_application, name) for name in names}
 
 
 def papers() -> dict[str, Callable[[], Any]]:
     """The networks of `tfgraphprune.models`."""
     models = tfgraphprune.models
     made: dict[str, Callable[[], Any]] = {
-        f"models/resnet{depth}_{shortcut}": (
-            lambda depth=depth, shortcut=shortcut: models.resnet_cifar(depth, shortcut)
-        )
+        f"models/resnet{depth}_{shortcut}": partial(models.resnet_cifar, depth, shortcut)
         for depth in (20, 32, 44, 56, 110)
         for shortcut in "AB"
     }
@@ -81,7 +80,13 @@ def keras_cv() -> dict[str, Callable[[], Any]]:
     def small(**settings: Any) -> Any:
         return cv.ResNetBackbone(**residual, block_type="basic_block", **settings)
 
-    vit = {"patch_size": 8, "embed_dim": 96, "depth": 3, "mlp_dim": 192, "num_heads": 4}
+    vit: dict[str, Any] = {
+        "patch_size": 8,
+        "embed_dim": 96,
+        "depth": 3,
+        "mlp_dim": 192,
+        "num_heads": 4,
+    }
     vit |= {"out_chans": 64, "window_size": 4, "global_attention_indices": [2]}
     mit = {"depths": [2, 2, 2, 2], "embedding_dims": [32, 64, 160, 256]}
     made: dict[str, Callable[[], Any]] = {
@@ -121,7 +126,10 @@ def zoo() -> dict[str, Callable[[], Any]]:
 def _application(name: str) -> Any:
     for size in SIZES:
         try:
-            return getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3))
+            # Logits: random weights make a softmax so sure that it hides errors.
+            return getattr(keras.applications, name)(
+                weights=None, input_shape=(size, size, 3), classifier_activation=None
+            )
         except ValueError:
             keras.backend.clear_session()
     raise ValueError(f"{name} takes none of the sizes {SIZES}")

@@ -148,9 +148,10 @@ def test_whole_heads_are_cut_and_windows_counted():
     attention = small.get_layer("windowed_transformer_encoder.attention")
     assert attention.get_layer("dense").units == 3 * 6
 
-    def products(window: int) -> list[int]:
+    def products(window: int, depth: int = 1) -> list[int]:
         backbone = models.ViTDetBackbone(
-            include_rescaling=True, input_shape=(64, 64, 3), patch_size=8, embed_dim=24, depth=1,
+            include_rescaling=True, input_shape=(64, 64, 3), patch_size=8, embed_dim=24,
+            depth=depth,
             mlp_dim=40, num_heads=4, out_chans=16, window_size=window, use_rel_pos=False,
             global_attention_indices=[],
         )  # fmt: skip
@@ -160,6 +161,7 @@ def test_whole_heads_are_cut_and_windows_counted():
     assert products(4) == [64, 64, 4 * 16 * 2 * 16 * 6]
     assert products(3) == [81, 81, 9 * 9 * 2 * 9 * 6]
     assert products(0) == [64, 64, 64 * 2 * 64 * 6]
+    assert products(4, depth=3)[-3:] == products(4), "one block's windows are not the next one's"
 
 
 DROPS = {

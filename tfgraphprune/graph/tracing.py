@@ -102,7 +102,9 @@ class _Tracing:
 
     def _times_of(self, call: Call) -> Fraction:
         """How many entries of the call's batch one example makes, as where an image is windowed."""
-        return max((self._times.get(id(t), Fraction(1)) for t in call.inputs), default=Fraction(1))
+        one = Fraction(1)  # also for sizes, which reshapes to computed shapes take as inputs
+        times = (one if t.shape == () else self._times.get(id(t), one) for t in call.inputs)
+        return max(times, default=one)
 
     def _follow(self, call: Call, inputs: list[Labels], first: Call, reason: str) -> list[Labels]:
         trace = self.trace
