@@ -40,7 +40,9 @@ def main(argv: list[str]) -> None:
         layers = np.array([row["layers"] for row in rows_of])
         for what, colour in (("read", "tab:blue"), ("cut", "tab:orange")):
             seconds = [row[f"{what}_seconds"] for row in rows_of]
-            axes.scatter(layers, seconds, 18, colour, marker, alpha=alpha, label=f"{what}: {say}")
+            axes.scatter(
+                layers, seconds, 18, colour, marker=marker, alpha=alpha, label=f"{what}: {say}"
+            )
     axes.set(xlabel="layer calls", ylabel="CPU seconds", xscale="log", yscale="log")
     axes.plot([100, 2000], [0.6, 12], "k:", linewidth=1, label="linear growth")
     axes.legend(fontsize=8)

@@ -39,8 +39,11 @@ def trains(model: Any, dense: Any, images: np.ndarray) -> bool | str:
         return f"{type(error).__name__}: {error}"[:200]
     if not finite:
         return "a gradient is not finite"
-    if not all(np.isfinite(t).all() for t in tf.nest.flatten(model(images, training=False))):
-        return "an output is not finite after the step"
+    if not _is_finite(model, images):
+        # Deep networks with random weights amplify what a step does to the moving statistics.
+        _step(dense, images)
+        if _is_finite(dense, images):
+            return "an output is not finite after the step"
     if missing:
         missing = sorted(set(missing) - set(_step(dense, images)[0]))
     return f"no gradients: {', '.join(missing)[:200]}" if missing else True
@@ -66,6 +69,10 @@ def _step(model: Any, images: np.ndarray) -> tuple[list[str], bool]:
     missing = [v.name for g, v in recorder.seen if g is None]
     there = [tf.convert_to_tensor(g) for g, _ in recorder.seen if g is not None]
     return missing, bool(there) and all(np.isfinite(g).all() for g in there)
+
+
+def _is_finite(model: Any, images: np.ndarray) -> bool:
+    return all(np.isfinite(t).all() for t in tf.nest.flatten(model(images, training=False)))
 
 
 def _scaled(output: Any) -> Any:
