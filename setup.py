@@ -30,7 +30,7 @@ INSTALL = [
 
 EXTRAS = {
     # Pins typing-extensions and pygame exactly, and through them Python 3.11 or older.
-    "search": ["tf-agents>=0.19,<0.20"],
+    "search": ["cmaes>=0.11,<1", "tf-agents>=0.19,<0.20"],
     "cv": ["keras-cv>=0.9,<0.10"],
     # tensorflow-datasets needs importlib_resources, which it does not declare.
     "datasets": ["tensorflow-datasets>=4.9.4,<5", "importlib_resources>=5"],
@@ -68,7 +68,7 @@ setup(
     # The configs live at the top of the repository and are installed inside the package.
     packages=[*find_packages(include=["tfgraphprune", "tfgraphprune.*"]), "tfgraphprune.configs"],
     package_dir={"tfgraphprune.configs": "configs"},
-    package_data={"tfgraphprune": ["py.typed"]},
+    package_data={"tfgraphprune": ["py.typed", "search/pretrained/policy.*"]},
     install_requires=INSTALL,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["tfgraphprune=tfgraphprune.cli.main:run"]},

@@ -59,18 +59,28 @@ def get_config() -> ConfigDict:
     budget.file_bytes = 0.0
 
     config.search = search = ConfigDict()
-    # The method whose plan is used: "sac", "uniform" or "random".
+    # The method whose plan is used: "sac", "cma_es", "uniform" ...; docs/search.md lists them.
     search.agent = "sac"
     # Plans that each method may try.
     search.evaluations = 100
     # Methods that run beside it for comparison.
     search.rivals = ("uniform", "random")
+    # The agent's hyperparameters by name, such as options.encoder = "gcn".
+    search.options = ConfigDict()
+    # Folder of a saved policy to start from; "" for none.
+    search.policy = ""
+    # What ranks the channels within a group.
+    search.criterion = "l2"
     # Smallest share of channels that a group keeps.
     search.min_keep = 0.1
     # Training images for the BatchNorm statistics of each plan.
     search.calibration_examples = 512
     # Reward images to use; 0 for all that are held out.
     search.reward_examples = 0
+    # Of these, how many are enough for a plan that is clearly worse; 0 for all.
+    search.first_look = 0
+    # When each method comes to its end, such as "30m"; "" for no limit.
+    search.time_limit = ""
 
     config.finetune = finetune = ConfigDict()
     # Passes over the training images after the cut.

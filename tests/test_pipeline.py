@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 import tfgraphprune as tgp
-from tfgraphprune.search.evaluator import RewardEvaluator, accuracy_of
+from tfgraphprune.search.evaluation.evaluator import RewardEvaluator, accuracy_of
 from tfgraphprune.search.plan_search import sample
 from tfgraphprune.shipping import accuracy
 

@@ -20,6 +20,8 @@ ACCEPTED = [
     (Search, {}),
     (Search, {"agent": "random", "rivals": (), "evaluations": 1, "min_keep": 1}),
     (Search, {"rivals": ["uniform"], "reward_examples": 1000}),
+    (Search, {"evaluations": 0, "policy": "folder", "options": {"steps": 3}}),
+    (Search, {"first_look": 100, "time_limit": 1800.0}),
     (FineTune, {}),
     (FineTune, {"epochs": 0, "recovery": "gradual", "augment": "shift"}),
     (FineTune, {"optimizer": "adam", "learning_rate": 1e-3, "distill": False}),
@@ -36,10 +38,12 @@ REFUSED = [
     (Budget, {"params_ratio": 1.01}, "params_ratio is a share"),
     (Budget, {"macs": 5, "macs_ratio": 0.5}, "give macs or macs_ratio, not both."),
     (Budget, {"params": 5, "params_ratio": 0.5}, "give params or params_ratio, not both."),
-    (Search, {"agent": "ppo"}, "agent must be 'sac', 'uniform' or 'random', not 'ppo'."),
-    (Search, {"rivals": ("uniform", "best")}, "each of rivals must be"),
     (Search, {"rivals": "uniform"}, "rivals is a tuple of names: write ('uniform',)."),
-    (Search, {"evaluations": 0}, "evaluations must be a whole number from 1 on, not 0."),
+    (Search, {"evaluations": -1}, "evaluations must be a whole number from 1 on, not -1."),
+    (Search, {"evaluations": False}, "evaluations must be a whole number from 1 on, not False."),
+    (Search, {"first_look": 0}, "first_look must be a whole number from 1 on, not 0."),
+    (Search, {"time_limit": "soon"}, "time_limit is a number of seconds or text such as '30m'"),
+    (Search, {"time_limit": 0}, "time_limit is a number of seconds or text"),
     (Search, {"evaluations": 1.5}, "evaluations must be a whole number"),
     (Search, {"calibration_examples": True}, "calibration_examples must be a whole number"),
     (Search, {"reward_examples": 0}, "reward_examples must be a whole number from 1 on, not 0."),
@@ -89,3 +93,10 @@ def test_a_ratio_is_accepted_exactly_inside_its_interval(ratio):
     else:
         with pytest.raises(UserError):
             Budget(params_ratio=ratio)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [(90, 90.0), ("90", 90.0), ("90s", 90.0), ("30m", 1800.0), ("1.5h", 5400.0)]
+)
+def test_a_time_limit_becomes_seconds(text, found):
+    assert Search(time_limit=text).time_limit == found

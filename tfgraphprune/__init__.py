@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from tfgraphprune.pruning.ranking import rank_globally
     from tfgraphprune.pruning.surgery import prune
     from tfgraphprune.pruning.tasks import with_network
+    from tfgraphprune.search.front import search_front
     from tfgraphprune.search.plan_search import search_plan
+    from tfgraphprune.search.policy import load_policy
     from tfgraphprune.settings import Budget, FineTune, Search
     from tfgraphprune.tflite.convert import export_tflite
     from tfgraphprune.tflite.verify import verify_tflite
@@ -51,12 +53,14 @@ _PUBLIC = {
     "export_tflite": "tflite.convert",
     "finetune": "training.finetune",
     "inspect": "inspection",
+    "load_policy": "search.policy",
     "load_result": "compression_result",
     "masked": "pruning.masking",
     "prune": "pruning.surgery",
     "rank_globally": "pruning.ranking",
     "register_layer_rule": "graph.rules",
     "reestimate_batchnorm": "pruning.batchnorm",
+    "search_front": "search.front",
     "search_plan": "search.plan_search",
     "verify_tflite": "tflite.verify",
     "with_network": "pruning.tasks",
@@ -86,12 +90,14 @@ __all__ = [
     "export_tflite",
     "finetune",
     "inspect",
+    "load_policy",
     "load_result",
     "masked",
     "prune",
     "rank_globally",
     "reestimate_batchnorm",
     "register_layer_rule",
+    "search_front",
     "search_plan",
     "verify_tflite",
     "with_network",

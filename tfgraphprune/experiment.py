@@ -13,7 +13,7 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.identity import identity, plain
 from tfgraphprune.model_files import load_model
-from tfgraphprune.models import digits_cnn, load_npz_weights, resnet_cifar
+from tfgraphprune.models import load_npz_weights, network_by_name
 from tfgraphprune.pipeline import Job, run_stages
 from tfgraphprune.settings import Budget, FineTune, Search
 from tfgraphprune.training.data import Splits, load_digits, load_tfds
@@ -87,15 +87,8 @@ def build_model(config: Any, splits: Splits, allow_lambda: bool = False) -> Any:
     """
     if config.path:
         model = load_model(config.path, allow_lambda)
-    elif config.name == "digits_cnn":
-        model = digits_cnn(splits.input_shape, splits.classes)  # type: ignore[arg-type]
-    elif config.name.startswith("resnet") and config.name[6:].isdigit():
-        model = resnet_cifar(int(config.name[6:]), "A", splits.classes, splits.input_shape)  # type: ignore[arg-type]
     else:
-        raise UserError(
-            f"model.name must be 'digits_cnn' or 'resnetN', not {config.name!r}: or give "
-            "model.path."
-        )
+        model = network_by_name(config.name, splits.classes, splits.input_shape)  # type: ignore[arg-type]
     if config.weights:
         load_npz_weights(model, config.weights)
     if model.input_shape[1:] != splits.input_shape or model.output_shape[1:] != (splits.classes,):
@@ -112,7 +105,8 @@ def settings_of(config: Any) -> tuple[Budget, Search, FineTune]:
     sections = {name: dict(config[name].to_dict()) for name in ("budget", "search", "finetune")}
     budget = Budget(**{k: v or None for k, v in sections["budget"].items()})
     search = sections["search"]
-    search["reward_examples"] = search["reward_examples"] or None
+    for name in ("reward_examples", "first_look", "policy", "time_limit"):
+        search[name] = search[name] or None
     tuning = sections["finetune"]
     tuning["learning_rate"] = tuning["learning_rate"] or None
     tuning["augment"] = tuning["augment"] or None

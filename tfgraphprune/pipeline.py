@@ -25,8 +25,9 @@ from tfgraphprune.outputs import check_classifier
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.surgery import prune
 from tfgraphprune.results import RunRecord
+from tfgraphprune.search.evaluation.evaluator import Metric, Reward
 from tfgraphprune.search.plan_search import SearchResult, sample, search_plan
-from tfgraphprune.search.searcher import require
+from tfgraphprune.search.registry import require
 from tfgraphprune.settings import Budget, FineTune, Search
 from tfgraphprune.shipping import QUANTIZATIONS, export_and_measure, file_overhead, graph_record
 from tfgraphprune.training.data import split_reward
@@ -49,6 +50,8 @@ class Job:
         search: agent, rivals, numbers.
         finetune: recovery and its settings.
         fit_fn: the user's own training, or `None`.
+        metric: what the search maximises in place of accuracy, or `None`.
+        reward: a function of the network in its place, or `None`.
         seed: of everything random.
         quantizations: kinds of TFLite file.
         train_history: rows of the dense model's training.
@@ -63,6 +66,8 @@ class Job:
     search: Search
     finetune: FineTune
     fit_fn: FitFn | None = None
+    metric: Metric | None = None
+    reward: Reward | None = None
     seed: int = 0
     quantizations: Sequence[str] = QUANTIZATIONS
     train_history: Sequence[dict[str, Any]] = ()
@@ -101,6 +106,8 @@ def compress(
     search: Search | None = None,
     finetune: FineTune | None = None,
     fit_fn: FitFn | None = None,
+    metric: Metric | None = None,
+    reward: Reward | None = None,
     freeze: Sequence[str] = (),
     workdir: str | os.PathLike | None = None,
     overwrite: bool = False,
@@ -119,6 +126,8 @@ def compress(
         search: agent, rivals and number of evaluations.
         finetune: recovery and its settings.
         fit_fn: `fit_fn(model, teacher) -> model` replaces our fine-tuning.
+        metric: `metric(labels, outputs) -> float`, which the search maximises in place of accuracy.
+        reward: `reward(model) -> float` in its place; see `search_plan`.
         freeze: names or patterns of layers whose channels must stay.
         workdir: folder of the run; the same call resumes there. By default a temporary one is
             used and nothing resumes.
@@ -132,8 +141,8 @@ def compress(
     if is_keras3_model(model):
         found = compress(
             twin(model), train_data, validation_data, test_data, budget=budget, search=search,
-            finetune=finetune, fit_fn=fit_fn, freeze=freeze, workdir=workdir, overwrite=overwrite,
-            seed=seed,
+            finetune=finetune, fit_fn=fit_fn, metric=metric, reward=reward, freeze=freeze,
+            workdir=workdir, overwrite=overwrite, seed=seed,
         )  # fmt: skip
         return _as_keras3(model, found)
     graph = LayerGraph.from_model(model, freeze=freeze)
@@ -146,10 +155,11 @@ def compress(
         "finetune": plain(finetune),
         "freeze": list(freeze),
         "seed": seed,
+        "rewarded_by": [getattr(f, "__qualname__", str(f)) for f in (metric, reward) if f],
     }
     job = Job(
-        graph, train_data, validation_data, test_data, budget, search, finetune, fit_fn, seed,
-        settings=settings,
+        graph, train_data, validation_data, test_data, budget, search, finetune, fit_fn, metric,
+        reward, seed, settings=settings,
     )  # fmt: skip
     key = identity(model, graph.fingerprint, (train_data, validation_data, test_data), settings)
     if workdir is None:
@@ -229,6 +239,8 @@ def _search(run: WorkDir, job: Job) -> dict[str, Any]:
         job.search,
         seed=job.seed,
         limits=resolve_limits(job.budget, job.graph, overhead),
+        metric=job.metric,
+        reward=job.reward,
         checkpoint_dir=run.directory("checkpoints", "search"),
         log_dir=run.directory("tensorboard", "search"),
         on_evaluation=lambda row: run.log_row(f"search {row['method']}", row, "evaluation"),

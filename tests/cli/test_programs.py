@@ -134,7 +134,8 @@ DIGITS = ["compress", "--config=digits", "--workdir=w"]
 REFUSED = {
     "unknown command": (
         ["compres"],
-        "tfgraphprune: there is no command 'compres', only compress, inspect, export, report; "
+        "tfgraphprune: there is no command 'compres', only compress, inspect, policy, export, "
+        "report; "
         "did you mean compress?",
     ),
     "missing flag": (
@@ -166,7 +167,7 @@ REFUSED = {
     "unknown config": (
         ["compress", "--config=digit", "--workdir=w"],
         "tfgraphprune compress: flag --config=digit: there is no config file digit: give the path "
-        "of one, or one of the packaged names cifar10_resnet20, digits.",
+        "of one, or one of the packaged names cifar10_resnet20, digits, universal_policy.",
     ),
     "unknown field": (
         [*DIGITS, "--config.search.evaluation=3"],
@@ -235,7 +236,9 @@ def test_the_overview_lists_the_commands(args, code):
     ended = cli(*args)
     assert ended.returncode == code
     lines = ended.stdout.splitlines()[2:]
-    assert [line.split()[0] for line in lines] == ["compress", "inspect", "export", "report"]
+    assert [line.split()[0] for line in lines] == [
+        "compress", "inspect", "policy", "export", "report",
+    ]  # fmt: skip
     assert all(len(line.split()) > 4 for line in lines)
 
 

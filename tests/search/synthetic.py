@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfgraphprune.cost.projection import Limit, Projection
 from tfgraphprune.embedding.group_graph import GroupGraph
 from tfgraphprune.search.problem import Execution, Outcome
-from tfgraphprune.search.rivals import random_action
-from tfgraphprune.search.searcher import Searcher
+from tfgraphprune.search.searcher import Searcher, random_action
 
 
 def chain_graph(groups: int, seed: int = 0, features: int = 6) -> GroupGraph:
@@ -40,16 +40,23 @@ class PatternProblem:
         signal = signal + 1.5 * np.roll(signal, 1)
         self.optimum = self._counts(1.5 * (signal - signal.mean()) / max(signal.std(), 1e-9))
         self.rewarded: list[tuple[int, ...]] = []
+        sizes = np.full(groups, self.SIZE)
+        half = Limit("channels", lambda counts: np.sum(counts, -1, float), sizes.sum() / 2)
+        self.projection = Projection(sizes, np.ones(groups, int), (half,), 1 / self.SIZE)
+        self.images = self.graph_images = 0
 
     def execute(self, action: np.ndarray) -> Execution:
         counts = self._counts(3.0 * np.asarray(action, np.float64))
+        return Execution(counts, self.action_of(counts))
+
+    def action_of(self, counts: Sequence[int]) -> np.ndarray:
         ratios = np.clip(np.array(counts) / self.SIZE, 0.02, 0.98)
         scores = np.log(ratios / (1 - ratios))
-        executed = np.clip((scores - scores.mean()) / 3.0, -1, 1)
-        return Execution(counts, executed.astype(np.float32))
+        return np.clip((scores - scores.mean()) / 3.0, -1, 1).astype(np.float32)
 
-    def reward(self, counts: Sequence[int]) -> float:
+    def reward(self, counts: Sequence[int], at_least: float = -np.inf) -> float:
         self.rewarded.append(tuple(counts))
+        self.images += 10
         error = (np.array(counts) - np.array(self.optimum)) / self.SIZE
         return -float(np.sum(error**2))
 
@@ -75,7 +82,7 @@ class StoppingProblem(PatternProblem):
         super().__init__(groups)
         self._stop_at = stop_at
 
-    def reward(self, counts: Sequence[int]) -> float:
+    def reward(self, counts: Sequence[int], at_least: float = -np.inf) -> float:
         if len(self.rewarded) + 1 == self._stop_at:
             raise Stopped
         return super().reward(counts)
@@ -84,8 +91,10 @@ class StoppingProblem(PatternProblem):
 class WalkSearch(Searcher):
     """A random walk from the best action so far: the smallest method with state."""
 
-    def __init__(self, problem, evaluations: int, seed: int):
-        super().__init__(problem, evaluations, seed)
+    replays = False
+
+    def __init__(self, problem, evaluations: int, seed: int, options=None):
+        super().__init__(problem, evaluations, seed, options)
         self._best = tf.Variable(tf.zeros(len(problem.graph.names)))
         self._reward = tf.Variable(-1e9)
 

@@ -13,7 +13,8 @@ def history(*rewards):
     made = SearchHistory("method")
     for number, reward in enumerate(rewards):
         execution = Execution((number, np.int64(9)), np.zeros(2, np.float32))
-        made.append(Outcome(execution, reward or 0.0, "broken" if reward is None else None))
+        failed = "broken" if reward is None else None
+        made.append(Outcome(execution, reward or 0.0, failed), images=10)
     return made
 
 
@@ -25,11 +26,12 @@ def test_rows_say_what_was_evaluated_and_the_best_so_far():
         "reward": 0.2,
         "best_reward": 0.3,
         "counts": [1, 9],
+        "images": 20,
     }
     assert [row["best_reward"] for row in rows] == [0.3, 0.3, 0.5]
     again = SearchHistory("method")
-    again.load(json.loads(json.dumps(rows)))
-    assert again.rows == rows
+    again.load(json.loads(json.dumps(rows)), 7.0)
+    assert again.rows == rows and again.seconds == 7
 
 
 def test_the_best_is_the_first_of_equals_and_never_a_failure():
@@ -46,3 +48,14 @@ def test_without_a_success_there_is_no_best(rewards):
     assert history(*rewards).floor_reward == 0
     with pytest.raises(UserError, match=f"of {len(rewards)} none did"):
         history(*rewards).best_counts
+
+
+def test_a_probe_is_never_the_answer():
+    made = history(0.3)
+    made.append(Outcome(Execution((5, 5), np.zeros(2)), 0.9, probe=True))
+    assert made.best_reward == 0.3 and made.best_counts == (0, 9)
+    assert made.rows[1]["probe"] and made.rows[1]["best_reward"] == 0.3
+    only = SearchHistory("method")
+    only.append(Outcome(Execution((5, 5), np.zeros(2)), 0.9, probe=True))
+    with pytest.raises(UserError, match=r"none did \(the last one: a probe\)"):
+        only.best_counts

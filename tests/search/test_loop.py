@@ -12,7 +12,7 @@ from tests.search.synthetic import PatternProblem, Stopped, StoppingProblem
 from tests.support import ROOT
 from tfgraphprune.errors import UserError
 from tfgraphprune.search.loop import run_search
-from tfgraphprune.search.searcher import SEARCHERS, SearcherEntry
+from tfgraphprune.search.registry import SEARCHERS, SearcherEntry, searcher_class
 
 EVALUATIONS = 12
 
@@ -36,7 +36,15 @@ def alone():
         return search().rows
 
 
-STOPS = [("walk", 1), ("walk", 2), ("walk", 7), ("walk", 12), ("random", 7), ("uniform", 1)]
+STOPS = [
+    *(("walk", stop) for stop in (1, 2, 7, 12)),
+    ("random", 7),
+    ("uniform", 1),
+    ("evolution", 7),
+    ("cma_es", 9),
+    ("sensitivity", 4),
+    ("netadapt", 7),
+]
 
 
 @pytest.mark.parametrize(("method", "stop_at"), STOPS)
@@ -122,7 +130,7 @@ import sys, time
 from pathlib import Path
 from tests.search.synthetic import PatternProblem
 from tfgraphprune.search.loop import run_search
-from tfgraphprune.search.searcher import SEARCHERS, SearcherEntry
+from tfgraphprune.search.registry import SEARCHERS, SearcherEntry
 SEARCHERS["walk"] = SearcherEntry("tests.search.synthetic", "WalkSearch")
 run_search(PatternProblem(4), "walk", evaluations=4000, seed=1, checkpoint_dir=Path(sys.argv[1]),
            progress=False)
@@ -164,7 +172,7 @@ class FailingProblem(PatternProblem):
         super().__init__(4)
         self._range = range(first, last + 1)
 
-    def reward(self, counts):
+    def reward(self, counts, at_least=0):
         reward = super().reward(counts)
         if len(self.rewarded) in self._range:
             raise RuntimeError("the metric broke")
@@ -211,3 +219,31 @@ def test_tensorboard_gets_the_rewards(tmp_path):
 def test_no_evaluations_are_refused():
     with pytest.raises(UserError, match="from 1 on, not 0"):
         search(evaluations=0)
+
+
+def test_a_time_limit_ends_it_with_the_last_episode():
+    problem = PatternProblem(4)
+    history = search(problem, time_limit=1e-9)
+    assert len(history.rows) == 2 and history.rows[1]["last"]
+    assert (
+        history.rows[1]["counts"]
+        == list(problem.execute(searcher_class("walk")(problem, EVALUATIONS, 1).propose(11)).counts)
+        or len(problem.rewarded) == 2
+    )
+
+
+def test_time_is_counted_over_all_sessions(tmp_path, monkeypatch):
+    clock = iter(range(0, 10000, 100))
+    monkeypatch.setattr("tfgraphprune.search.loop.time.monotonic", lambda: next(clock))
+    with pytest.raises(Stopped):
+        search(StoppingProblem(5), checkpoint_dir=tmp_path)
+    history = search(checkpoint_dir=tmp_path, time_limit=700)
+    assert history.rows[-1].get("last") and 4 < len(history.rows) < EVALUATIONS
+    again = PatternProblem(4)
+    assert search(again, checkpoint_dir=tmp_path, time_limit=700).rows == history.rows
+    assert again.rewarded == []
+
+
+def test_images_are_added_up_from_the_first_on():
+    rows = search().rows
+    assert [row["images"] for row in rows] == [10 * n for n in range(1, EVALUATIONS + 1)]

@@ -9,7 +9,7 @@ from importlib import import_module
 import tfgraphprune
 from tfgraphprune.cli.common import run_program
 
-COMMANDS = ("compress", "inspect", "export", "report")
+COMMANDS = ("compress", "inspect", "policy", "export", "report")
 
 
 def run() -> None:

@@ -118,8 +118,15 @@ class Projection:
         Returns:
             counts: int `[groups]`; no limit is exceeded, and no further step of any group fits.
             shift: float, the common shift.
+
+        Raises:
+            ValueError: another number of scores, or one that is not finite.
         """
         scores = np.asarray(scores, np.float64)
+        if scores.shape != self.sizes.shape or not np.isfinite(scores).all():
+            raise ValueError(
+                f"scores must be {len(self.sizes)} finite numbers, one a group, not {scores}"
+            )
         # From every group at its smallest to every group whole.
         low, high = -60.0 - float(scores.max()), 60.0 - float(scores.min())
         if self.fits(self._widths(scores + high)):
@@ -135,17 +142,21 @@ class Projection:
             counts = self._whole_steps(widths, 0.0)
         return self._fill(counts, widths), low
 
-    def scores_of(self, counts: np.ndarray, shift: float, scores: np.ndarray) -> np.ndarray:
+    def scores_of(
+        self, counts: np.ndarray, shift: float, scores: np.ndarray, exact: bool = False
+    ) -> np.ndarray:
         """The scores that stand for `counts`: their widths at this shift are the counts.
 
         Where a count is the smallest or the whole size, many scores stand for it; the given one
-        is kept if it is among them.
+        is kept if it is among them, unless `exact` asks for the one nearest to the others.
         """
         share = (np.asarray(counts, np.float64) / self.sizes + _SATURATION) / (1 + 2 * _SATURATION)
-        exact = np.log(share) - np.log1p(-share) - shift
+        found = np.log(share) - np.log1p(-share) - shift
+        if exact:
+            return found
         full, least = counts >= self.sizes, counts <= self.lowest
-        exact = np.where(full, np.maximum(exact, scores), exact)
-        return np.where(least, np.minimum(exact, scores), exact)
+        found = np.where(full, np.maximum(found, scores), found)
+        return np.where(least, np.minimum(found, scores), found)
 
     def _widths(self, scores: np.ndarray) -> np.ndarray:
         share = (1 + 2 * _SATURATION) / (1 + np.exp(-np.clip(scores, -60, 60))) - _SATURATION

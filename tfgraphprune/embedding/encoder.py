@@ -1,8 +1,4 @@
-"""Graph encoders: from node features to node embeddings, by Spektral's graph convolutions.
-
-A new encoder is a layer with the constructor and the `call` of `GroupEncoder`, and one line in
-`ENCODERS`.
-"""
+"""What every graph encoder is: from a bank's graphs and node features to node embeddings."""
 
 from __future__ import annotations
 
@@ -12,93 +8,61 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
-from spektral.layers import GCNConv
-from spektral.utils import gcn_filter
+
+from tfgraphprune.embedding.bank import GraphBank
 
 
-class GroupEncoder(keras.layers.Layer):
-    r"""A relational residual graph convolutional network.
+class GraphEncoder(keras.layers.Layer):
+    """Embeds the groups of any graph of a bank.
 
-    Graph convolutions as in [Kipf and Welling, 2017](https://arxiv.org/abs/1609.02907), one for
-    each type of edge as in [Schlichtkrull et al., 2018](https://arxiv.org/abs/1703.06103):
-
-    `x <- dense(features)`, then `layers` times
-    `x <- x + relu(sum_r gcn_r(A_r, x) + dense(x))`, `A_r = D_r^-1 (adjacency_r + I)`.
-
-    The mean over the neighbours (and not the symmetric normalisation) keeps directed edges
-    meaningful. The graph is a constant of the layer and no weight of it, so that weights
-    go from one graph to any other: `other.set_weights(encoder.get_weights())`.
-
-    **Input**: node features `[batch, G, F]`. **Output**: node embeddings `[batch, G, hidden]`.
+    **Input**: node features `[batch, N, F]`, and with `graph` int32 `[batch]` which graph of the
+    bank each row is; `extra` float32 `[batch, N, E]` are features beside those of the graph,
+    such as actions. **Output**: embeddings `[batch, N, hidden]`; those of padded nodes mean
+    nothing and reach no other node.
 
     Args:
-        adjacency: `[R, G, G]`, a matrix for each type of edge, rows receive from columns.
+        bank: the graphs.
         hidden: width of the embeddings.
-        layers: number of residual blocks.
+        layers: depth.
         seed: of the initial weights.
     """
 
     def __init__(
         self,
-        adjacency: np.ndarray,
+        bank: GraphBank,
         hidden: int = 32,
         layers: int = 2,
         seed: int = 0,
-        name: str = "group_encoder",
+        name: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(name=name, **kwargs)
-        self.adjacency = np.asarray(adjacency, np.float32)
+        self.bank = bank
         self.hidden, self.layers, self.seed = hidden, layers, seed
-        initializers = seeded_initializers(seed)
+        self._initializers = seeded_initializers(seed)
 
-        def dense(name: str) -> keras.layers.Dense:
-            return keras.layers.Dense(hidden, kernel_initializer=next(initializers), name=name)
+    def dense(self, units: int, name: str, **settings: Any) -> keras.layers.Dense:
+        """A dense layer with the next seed."""
+        return keras.layers.Dense(
+            units, kernel_initializer=next(self._initializers), name=name, **settings
+        )
 
-        def graph(name: str) -> GCNConv:
-            return GCNConv(hidden, use_bias=False, kernel_initializer=next(initializers), name=name)
-
-        self._input = dense("input")
-        self._own = [dense(f"own_{i}") for i in range(layers)]
-        self._neighbours = [
-            [graph(f"relation_{r}_{i}") for r in range(len(self.adjacency))] for i in range(layers)
-        ]
-        # A batch of one is broadcast by one matrix product; rank 2 would cost four transposes.
-        filters = gcn_filter(self.adjacency, symmetric=False)
-        with tf.init_scope():
-            self._filters = [tf.constant(matrix[None]) for matrix in filters]
-
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Embed the nodes."""
-        x = self._input(inputs)
-        for own, neighbours in zip(self._own, self._neighbours, strict=True):
-            messages = [
-                convolution([x, matrix])
-                for convolution, matrix in zip(neighbours, self._filters, strict=True)
-            ]
-            x = x + tf.nn.relu(tf.add_n([own(x), *messages]))
-        return x
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "adjacency": self.adjacency.tolist(),
-            "hidden": self.hidden,
-            "layers": self.layers,
-            "seed": self.seed,
-        }
+    def mask(self, graph: tf.Tensor | None) -> tf.Tensor:
+        """1 for groups and 0 for padding, `[batch or 1, N, 1]`."""
+        return self.bank.of(self.bank.mask[..., None], graph)
 
 
-ENCODERS: dict[str, type[keras.layers.Layer]] = {"gcn": GroupEncoder}
+def joined(features: tf.Tensor, extra: tf.Tensor | None) -> tf.Tensor:
+    """Features with further ones beside them."""
+    return features if extra is None else tf.concat([features, extra], -1)
 
 
-def pooled(nodes: tf.Tensor, kind: str = "mean") -> tf.Tensor:
-    """The embedding `[batch, H]` of the whole graph: `mean` or `sum` of `[batch, G, H]`.
+def pooled(nodes: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """The mean `[batch, H]` of `[batch, N, H]` over the nodes of a mask `[batch or 1, N, 1]`.
 
     The mean does not grow with the network, which is what a policy that travels needs.
     """
-    return {"mean": tf.reduce_mean, "sum": tf.reduce_sum}[kind](nodes, axis=-2)
+    return tf.reduce_sum(nodes * mask, 1) / tf.reduce_sum(mask, 1)
 
 
 def seeded_initializers(seed: int) -> Iterator[keras.initializers.Initializer]:

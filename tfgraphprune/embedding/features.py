@@ -14,6 +14,7 @@ import numpy as np
 from tfgraphprune.cost.model_cost import dense_counts, macs_cost, params_cost
 from tfgraphprune.cost.projection import Limit
 from tfgraphprune.embedding.group_graph import GroupGraph
+from tfgraphprune.embedding.motifs import motifs_of
 from tfgraphprune.graph.groups import ChannelGroup
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.criteria import l1, l2
@@ -41,18 +42,26 @@ FEATURES = (
     "macs_target",
     "params_target",
     "bytes_target",
+    "change_at_half",
+    "change_at_quarter",
 )
 
 RELATIONS = ("forward", "backward", "side_by_side")
 """Forward: a layer reads the one and makes the other; side by side: both are on a weight axis."""
 
 
-def group_graph(graph: LayerGraph, limits: tuple[Limit, ...] = ()) -> GroupGraph:
+def group_graph(
+    graph: LayerGraph,
+    limits: tuple[Limit, ...] = (),
+    sensitivity: Mapping[str, np.ndarray] | None = None,
+) -> GroupGraph:
     """The graph of the prunable groups.
 
     Args:
         graph: the layer graph.
         limits: the resolved budget, whose targets become features of every node.
+        sensitivity: columns `change_at_half` and `change_at_quarter` of float `[groups]`, how
+            much the outputs change where a group alone is cut; zeros by default.
 
     Returns:
         Features float32 `[groups, len(FEATURES)]` and adjacency float32
@@ -66,10 +75,13 @@ def group_graph(graph: LayerGraph, limits: tuple[Limit, ...] = ()) -> GroupGraph
         **_depths(forward),
         **_importance(graph, groups),
         **_targets(graph, limits),
+        **{name: np.zeros(len(groups)) for name in ("change_at_half", "change_at_quarter")},
+        **(sensitivity or {}),
     }
     features = np.stack([columns[name] for name in FEATURES], axis=1).astype(np.float32)
     adjacency = np.stack([forward, forward.T, beside]).astype(np.float32)
-    return GroupGraph(tuple(g.name for g in groups), features, adjacency, FEATURES)
+    names = tuple(g.name for g in groups)
+    return GroupGraph(names, features, adjacency, FEATURES, motifs_of(graph, groups))
 
 
 def _edges(groups: tuple[ChannelGroup, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -3,11 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tfgraphprune.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Motifs:
+    """The lower level of the hierarchy: a small graph of filters for each layer, and who has it.
+
+    Attributes:
+        nodes: float32 `[L, C, S]`, statistics of the filters of each layer.
+        adjacency: float32 `[L, C, C]`, how strongly a filter's weights tie two nodes; rows
+            receive from columns.
+        mask: float32 `[L, C]`, 1 where there is a node.
+        makes: float32 `[G, L]`, 1 where the layer makes channels of the group.
+        reads: float32 `[G, L]`, 1 where the layer reads channels of the group.
+    """
+
+    nodes: np.ndarray
+    adjacency: np.ndarray
+    mask: np.ndarray
+    makes: np.ndarray
+    reads: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name in ("nodes", "adjacency", "mask", "makes", "reads"):
+            array = np.array(getattr(self, name), dtype=np.float32)
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+            if not np.isfinite(array).all():
+                raise UserError(f"the motifs' {name} must be finite: a weight of the model is not.")
+
+    @classmethod
+    def none(cls, groups: int) -> Motifs:
+        """No layers at all."""
+        pairs = np.zeros((groups, 0))
+        return cls(np.zeros((0, 1, 1)), np.zeros((0, 1, 1)), np.zeros((0, 1)), pairs, pairs)
+
+    def permute(self, order: np.ndarray) -> Motifs:
+        """The same motifs for groups in another order."""
+        return replace(self, makes=self.makes[order], reads=self.reads[order])
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +58,7 @@ class GroupGraph:
         adjacency: float32 `[R, G, G]`, a matrix for each type of edge; row `i` receives from
             column `j` where `adjacency[r, i, j]` is not 0. `R` may be 0.
         feature_names: the columns of `features`.
+        motifs: the filters below the groups; none by default.
 
     Raises:
         UserError: shapes that do not fit together, a number that is not finite, no group at
@@ -30,6 +69,7 @@ class GroupGraph:
     features: np.ndarray
     adjacency: np.ndarray
     feature_names: tuple[str, ...]
+    motifs: Motifs | None = None
 
     def __post_init__(self) -> None:
         for name in ("names", "feature_names"):
@@ -54,6 +94,8 @@ class GroupGraph:
                 f"adjacency must have the shape (relations, {groups}, {groups}), "
                 f"not {self.adjacency.shape}."
             )
+        if self.motifs is None:
+            object.__setattr__(self, "motifs", Motifs.none(groups))
 
     def permute(self, order: Sequence[int]) -> GroupGraph:
         """The same graph with its groups in another order; group `order[i]` becomes group `i`.
@@ -71,4 +113,5 @@ class GroupGraph:
             self.features[index],
             self.adjacency[:, index][:, :, index],
             self.feature_names,
+            self.motifs.permute(index) if self.motifs else None,
         )

@@ -60,7 +60,7 @@ class BatchNormEstimator:
         sums: list[np.ndarray] | None = None
         count = 0
         for x in batches:
-            results = [r.numpy().astype(np.float64) for r in self._compiled(x)]
+            results = [r.numpy().astype(np.float64) for r in self._compiled(x)[1]]
             sums = results if sums is None else [s + r for s, r in zip(sums, results, strict=True)]
             count += 1
         if sums is None:
@@ -74,7 +74,11 @@ class BatchNormEstimator:
                 layer.moving_mean.assign(mean.astype(np.float32))
                 layer.moving_variance.assign(variance.astype(np.float32))
 
-    def _forward(self, x: Any) -> list[tf.Tensor]:
+    def outputs(self, x: Any) -> Any:
+        """The model's outputs for a batch whose own statistics normalise it."""
+        return self._compiled(x)[0]
+
+    def _forward(self, x: Any) -> tuple[Any, list[tf.Tensor]]:
         statistics: list[tf.Tensor] = []
         self._called = []
 
@@ -97,8 +101,8 @@ class BatchNormEstimator:
         with contextlib.ExitStack() as stack:
             for layer in self._layers:
                 stack.enter_context(_calling(layer, functools.partial(normalise, layer)))
-            self._model(x, training=False)
-        return statistics
+            outputs = self._model(x, training=False)
+        return outputs, statistics
 
 
 @contextlib.contextmanager

@@ -67,7 +67,12 @@ class SearchCheckpoints:
 
     def save(self) -> None:
         """Write a checkpoint and drop old ones; call `restore` once before."""
-        self._record.assign(json.dumps({"search": self._identity, "rows": self._history.rows}))
+        record = {
+            "search": self._identity,
+            "rows": self._history.rows,
+            "seconds": self._history.seconds,
+        }
+        self._record.assign(json.dumps(record))
         self._write(tf.constant(self._prefix(len(self._history.rows))))
         for number in self._numbers()[KEEP:]:
             # The index goes first: a kill in between leaves nothing that looks whole.
@@ -97,7 +102,7 @@ class SearchCheckpoints:
                 logging.warning("The checkpoint %s can't be read: %s", prefix, error)
                 continue
             self._check(record["search"])
-            self._history.load(record["rows"])
+            self._history.load(record["rows"], record["seconds"])
             return
         if numbers:
             raise UserError(

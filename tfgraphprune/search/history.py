@@ -18,25 +18,35 @@ class SearchHistory:
     Attributes:
         method: its name.
         rows: for each evaluation `method`, `evaluation` (from 1), `reward`, `best_reward` so
-            far, `counts` (channels kept of each group), and `error` where it failed.
+            far, `counts` (channels kept of each group), `images` that went through the network
+            since the search began, `error` where it failed, and `probe` where it was a look at
+            counts that can't be the answer; `last` where a time limit made it the last one.
+        seconds: that the search took, in all of its sessions.
+        policy: what the method learned that serves other networks too.
     """
 
     method: str
     rows: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    policy: Any = None
 
-    def append(self, outcome: Outcome) -> dict[str, Any]:
-        """Add an evaluation; returns its row."""
+    def append(self, outcome: Outcome, images: int = 0) -> dict[str, Any]:
+        """Add an evaluation, for which `images` went through the network; returns its row."""
         failed = outcome.error is not None
-        best = max(self.best_reward, -math.inf if failed else outcome.reward)
+        answer = not failed and not outcome.probe
+        best = max(self.best_reward, outcome.reward if answer else -math.inf)
         row: dict[str, Any] = {
             "method": self.method,
             "evaluation": len(self.rows) + 1,
             "reward": outcome.reward,
             "best_reward": best if math.isfinite(best) else outcome.reward,
             "counts": [int(count) for count in outcome.execution.counts],
+            "images": images + (self.rows[-1]["images"] if self.rows else 0),
         }
         if failed:
             row["error"] = outcome.error
+        if outcome.probe:
+            row["probe"] = True
         self.rows.append(row)
         return row
 
@@ -46,9 +56,14 @@ class SearchHistory:
         return [row for row in self.rows if "error" not in row]
 
     @property
+    def answers(self) -> list[dict[str, Any]]:
+        """The rows whose counts meet the budget and were rewarded."""
+        return [row for row in self.succeeded if "probe" not in row]
+
+    @property
     def best_reward(self) -> float:
-        """The best reward so far; -infinity while there is none."""
-        return max((row["reward"] for row in self.succeeded), default=-math.inf)
+        """The best reward of a plan so far; -infinity while there is none."""
+        return max((row["reward"] for row in self.answers), default=-math.inf)
 
     @property
     def floor_reward(self) -> float:
@@ -57,19 +72,20 @@ class SearchHistory:
 
     @property
     def best_counts(self) -> tuple[int, ...]:
-        """The counts of the best evaluation, of the first where several are equal.
+        """The counts of the best plan, of the first where several are equal.
 
         Raises:
             UserError: every evaluation failed.
         """
-        if not self.succeeded:
-            last = self.rows[-1]["error"] if self.rows else "there was none"
+        if not self.answers:
+            last = self.rows[-1].get("error", "a probe") if self.rows else "there was none"
             raise UserError(
                 f"the search {self.method!r} needs one evaluation that succeeds, but of "
                 f"{len(self.rows)} none did (the last one: {last}): check the reward data."
             )
-        return tuple(max(self.succeeded, key=lambda row: row["reward"])["counts"])
+        return tuple(max(self.answers, key=lambda row: row["reward"])["counts"])
 
-    def load(self, rows: list[Mapping[str, Any]]) -> None:
+    def load(self, rows: list[Mapping[str, Any]], seconds: float = 0.0) -> None:
         """Replace the rows by those of a checkpoint."""
         self.rows = [dict(row) for row in rows]
+        self.seconds = seconds

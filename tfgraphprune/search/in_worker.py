@@ -42,10 +42,23 @@ def search(model: Any, rows: Sequence[Row], **arguments: Any) -> Mapping[str, An
     """What the worker runs: `plan_search.search_graph` on plain values.
 
     Returns:
-        The result's `kept` (channels of each method's plan by group), `history` and `methods`.
+        The result's `kept` (channels of each method's plan by group), `history`,
+        `methods` and `policy`.
     """
     from tfgraphprune.search.plan_search import search_graph
 
     found = search_graph(same_groups(model, rows), **arguments)
     kept = {name: dict(plan.kept) for name, plan in found.plans.items()}
-    return {"kept": kept, "history": found.history, "methods": found.methods}
+    return {
+        "kept": kept,
+        "history": found.history,
+        "methods": found.methods,
+        "policy": found.policy,
+    }
+
+
+def front(model: Any, rows: Sequence[Row], **arguments: Any) -> Mapping[str, Any]:
+    """`search` for several budgets."""
+    from tfgraphprune.search.front import front_of
+
+    return front_of(same_groups(model, rows), **arguments)

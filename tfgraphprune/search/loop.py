@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 from tqdm import tqdm
 
 from tfgraphprune.errors import UserError
@@ -15,7 +17,8 @@ from tfgraphprune.search.checkpoints import SearchCheckpoints
 from tfgraphprune.search.determinism import deterministic_ops
 from tfgraphprune.search.history import SearchHistory
 from tfgraphprune.search.problem import SearchProblem
-from tfgraphprune.search.searcher import Searcher, searcher_class
+from tfgraphprune.search.registry import searcher_class
+from tfgraphprune.search.searcher import Searcher
 
 __all__ = ["SearchHistory", "deterministic_ops", "run_search"]
 
@@ -29,6 +32,8 @@ def run_search(
     *,
     evaluations: int,
     seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    time_limit: float | None = None,
     checkpoint_dir: Path | None = None,
     log_dir: Path | None = None,
     on_evaluation: Callable[[dict[str, Any]], None] | None = None,
@@ -45,13 +50,16 @@ def run_search(
         searcher_name: a name in `SEARCHERS`.
         evaluations: rewards that may be looked at; a method may need fewer.
         seed: of everything random.
+        options: the method's hyperparameters by name.
+        time_limit: seconds, over all sessions of the search, after which it comes to its end:
+            one last evaluation, of what the method thinks best.
         checkpoint_dir: folder for this method alone; nothing is kept by default.
         log_dir: folder for TensorBoard; nothing is logged by default.
         on_evaluation: called with each new row of the history, before it is checkpointed.
         progress: whether to show a bar with the best reward.
 
     Returns:
-        The history: `rows`, `best_counts`, `best_reward`.
+        The history: `rows`, `best_counts`, `best_reward`; `policy`, what the method learned.
 
     Raises:
         UserError: an unknown method, checkpoints of another search or none that can be read,
@@ -61,7 +69,7 @@ def run_search(
     build = searcher_class(searcher_name)
     if evaluations < 1:
         raise UserError(f"evaluations must be a whole number from 1 on, not {evaluations}.")
-    total = build.needed(evaluations)
+    total = build.needed(evaluations, problem)
     history = SearchHistory(searcher_name)
     checkpoints = None
     if checkpoint_dir is not None:
@@ -69,32 +77,53 @@ def run_search(
             "method": searcher_name,
             "evaluations": evaluations,
             "seed": seed,
+            "options": {name: str(value) for name, value in (options or {}).items()},
             "groups": list(problem.graph.names),
         }
         checkpoints = SearchCheckpoints(checkpoint_dir, history, identity)
         checkpoints.restore_history()
-        if len(history.rows) == total:
-            return history
+    if _is_over(history, total) and build.replays:
+        return history
     with deterministic_ops():
-        searcher = build(problem, evaluations, seed)
+        searcher = build(problem, evaluations, seed, options)
         if checkpoints is not None:
             checkpoints.restore(searcher.state())
+        searcher.resume(history.rows)
+        clock = _Clock(time_limit, history)
         with _bar(history, total, progress) as bar, _logger(log_dir) as log:
-            for episode in range(len(history.rows), total):
-                row = _evaluate(searcher, history, episode)
+            while not _is_over(history, total):
+                row = _evaluate(searcher, history, total, hurry=clock.is_up)
+                clock.stamp()
                 log(searcher, row)
                 if on_evaluation is not None:
                     on_evaluation(row)
                 if checkpoints is not None:
                     checkpoints.save()
+                clock.announce(total)
                 bar.set_postfix_str(f"best reward {row['best_reward']:.4f}", refresh=False)
                 bar.update()
+    history.policy = searcher.learned()
     return history
 
 
-def _evaluate(searcher: Searcher, history: SearchHistory, episode: int) -> dict[str, Any]:
-    outcome = searcher.play(searcher.propose(episode), history.floor_reward)
-    row = history.append(outcome)
+def _is_over(history: SearchHistory, total: int) -> bool:
+    return len(history.rows) >= total or bool(history.rows and history.rows[-1].get("last"))
+
+
+def _evaluate(searcher: Searcher, history: SearchHistory, total: int, hurry: bool) -> dict:
+    """One episode; the last one of all where there is a hurry and something to show already."""
+    episode = len(history.rows)
+    hurry = hurry and bool(history.answers) and episode < total - 1
+    episode = total - 1 if hurry else episode
+    before = searcher.problem.images
+    if not history.rows and searcher.reads_graph:
+        before -= searcher.problem.graph_images
+    best = history.best_reward
+    outcome = searcher.play(searcher.propose(episode), history.floor_reward, best)
+    row = history.append(outcome, searcher.problem.images - before)
+    if hurry:
+        row["last"] = True
+        return row
     if episode + 1 == FAILURES_AT_START and not history.succeeded:
         raise UserError(
             f"the first {FAILURES_AT_START} evaluations of the search {history.method!r} failed; "
@@ -102,6 +131,38 @@ def _evaluate(searcher: Searcher, history: SearchHistory, episode: int) -> dict[
         )
     searcher.observe(episode, outcome)
     return row
+
+
+class _Clock:
+    """Adds up the seconds that a search takes, over all of its sessions."""
+
+    _ANNOUNCED_AFTER = 5
+
+    def __init__(self, limit: float | None, history: SearchHistory):
+        self._limit = limit
+        self._history = history
+        self._before = history.seconds
+        self._first = len(history.rows)
+        self._started = time.monotonic()
+
+    def stamp(self) -> None:
+        """Note the time in the history."""
+        self._history.seconds = round(self._before + time.monotonic() - self._started, 3)
+
+    @property
+    def is_up(self) -> bool:
+        return self._limit is not None and self._history.seconds >= self._limit
+
+    def announce(self, total: int) -> None:
+        """Log once how long the rest may take, for those who see no bar."""
+        done = len(self._history.rows) - self._first
+        if done != self._ANNOUNCED_AFTER or _is_over(self._history, total):
+            return
+        spent = self._history.seconds - self._before
+        left = spent / done * (total - len(self._history.rows))
+        if self._limit is not None:
+            left = min(left, max(0.0, self._limit - self._history.seconds))
+        logging.info("search %s: about %.1f min left", self._history.method, left / 60)
 
 
 def _bar(history: SearchHistory, total: int, progress: bool) -> tqdm:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,23 @@ import numpy as np
 
 from tfgraphprune.batches import Data, as_arrays, check
 from tfgraphprune.cost.projection import Limit, Projection, resolve_limits
-from tfgraphprune.embedding.features import group_graph
-from tfgraphprune.embedding.group_graph import GroupGraph
+from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.pruning.plan import PruningPlan
-from tfgraphprune.search.evaluator import RewardEvaluator
+from tfgraphprune.search.evaluation.evaluator import Metric, Reward, RewardEvaluator
 from tfgraphprune.search.in_worker import group_rows
 from tfgraphprune.search.loop import run_search
-from tfgraphprune.search.problem import Execution
-from tfgraphprune.search.searcher import needs_worker, require
-from tfgraphprune.settings import Budget, Search
+from tfgraphprune.search.plan_problem import PlanProblem
+from tfgraphprune.search.policy import Policy, load_policy
+from tfgraphprune.search.registry import (
+    needs_worker,
+    require,
+    searcher_class,
+    training_examples,
+)
+from tfgraphprune.settings import Budget, Search, seconds
 from tfgraphprune.worker import run_in_worker
-
-SCORE_SCALE = 3.0
-"""Actions in [-1, 1] are scores in [-3, 3] before the common shift."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,52 +38,29 @@ class SearchResult:
         plan: the best plan of the agent.
         plans: the best plan of each method, rivals included.
         history: a row for each evaluation: method, evaluation, reward, best_reward, counts.
-        methods: for each method its best reward, evaluations and seconds.
+        methods: for each method its best reward, evaluations, images and seconds.
+        policy: what the agent learned, if it serves other networks: `policy.save(folder)`.
     """
 
     plan: PruningPlan
     plans: dict[str, PruningPlan]
     history: list[dict[str, Any]]
     methods: dict[str, dict[str, float]]
-
-
-class PlanProblem:
-    """The search problem of one model and budget: a score a group in, integer channels out.
-
-    Args:
-        graph: the policy's graph of the prunable groups.
-        projection: onto the budget.
-        reward: scores channel counts.
-    """
-
-    def __init__(self, graph: GroupGraph, projection: Projection, reward: RewardEvaluator):
-        self.graph = graph
-        self._projection = projection
-        self._reward = reward
-
-    def execute(self, action: np.ndarray) -> Execution:
-        """The channel counts that an action leads to, and the action that stands for them."""
-        scores = SCORE_SCALE * np.clip(np.asarray(action, np.float64), -1, 1)
-        counts, shift = self._projection.project(scores)
-        stands_for = self._projection.scores_of(counts, shift, scores) / SCORE_SCALE
-        executed = np.clip(stands_for, -1, 1).astype(np.float32)
-        return Execution(tuple(int(c) for c in counts), executed)
-
-    def reward(self, counts: Sequence[int]) -> float:
-        """The reward of the masked network with these channel counts."""
-        return self._reward(counts)
+    policy: Policy | None = None
 
 
 def search_plan(
     model: Any,
     graph: LayerGraph,
     train_data: Data,
-    reward_data: Data,
+    reward_data: Data | None,
     budget: Budget,
     search: Search | None = None,
     *,
     seed: int = 0,
     limits: tuple[Limit, ...] | None = None,
+    metric: Metric | None = None,
+    reward: Reward | None = None,
     checkpoint_dir: Path | None = None,
     log_dir: Path | None = None,
     on_evaluation: Callable[[dict[str, Any]], None] | None = None,
@@ -100,11 +78,15 @@ def search_plan(
         model: the model that `graph` was read from.
         graph: its layer graph.
         train_data: calibration images come from here.
-        reward_data: images that were not trained on, with labels; not the test set.
+        reward_data: images that were not trained on, with labels; not the test set. `None` where
+            `reward` is given.
         budget: what may be spent.
         search: agent, rivals, numbers; defaults to `Search()`.
         seed: of everything random.
         limits: the budget as resolved for this graph; resolved here by default.
+        metric: `metric(labels, outputs) -> float` in place of accuracy; higher is better.
+        reward: `reward(model) -> float` in place of a metric on `reward_data`, for detection and
+            the like: the masked network with its statistics re-estimated, not to be changed.
         checkpoint_dir: where every method keeps its state; the same call resumes from it.
         log_dir: for TensorBoard.
         on_evaluation: called with each new row of the history.
@@ -116,14 +98,17 @@ def search_plan(
     """
     search = search or Search()
     check(train_data, "train_data")
-    check(reward_data, "reward_data")
+    if reward is None:
+        check(reward_data, "reward_data")
     names = tuple(dict.fromkeys((search.agent, *search.rivals)))
     for name in names:
         require(name)
     arguments: dict[str, Any] = {
         "limits": limits or resolve_limits(budget, graph),
         "calibration": sample(train_data, search.calibration_examples, seed),
-        "reward": as_arrays(reward_data, search.reward_examples),
+        "training": sample(train_data, max(map(training_examples, names)), seed),
+        "reward": reward or as_arrays(reward_data, search.reward_examples),
+        "metric": metric,
         "search": search,
         "seed": seed,
         "checkpoint_dir": checkpoint_dir,
@@ -142,7 +127,9 @@ def search_plan(
         step="the search",
     )
     plans = {name: PruningPlan(kept, graph.fingerprint) for name, kept in found["kept"].items()}
-    return SearchResult(plans[search.agent], plans, found["history"], found["methods"])
+    return SearchResult(
+        plans[search.agent], plans, found["history"], found["methods"], found["policy"]
+    )
 
 
 def search_graph(
@@ -150,9 +137,11 @@ def search_graph(
     *,
     limits: tuple[Limit, ...],
     calibration: tuple[np.ndarray, np.ndarray],
-    reward: tuple[np.ndarray, np.ndarray],
+    training: tuple[np.ndarray, np.ndarray],
+    reward: tuple[np.ndarray, np.ndarray] | Reward,
     search: Search,
     seed: int,
+    metric: Metric | None = None,
     checkpoint_dir: Path | None = None,
     log_dir: Path | None = None,
     on_evaluation: Callable[[dict[str, Any]], None] | None = None,
@@ -164,25 +153,43 @@ def search_graph(
         graph: the dense model's graph.
         limits: the budget as resolved for it.
         calibration: training examples for the BatchNorm statistics.
-        reward: held-out examples with labels.
+        training: examples for methods that take gradients.
+        reward: held-out examples with labels, or a function of the network.
         search: agent, rivals, numbers.
         seed: of everything random.
+        metric: in place of accuracy.
         checkpoint_dir: where every method keeps its state.
         log_dir: for TensorBoard.
         on_evaluation: called with each new row of the history.
         progress: whether to show bars.
     """
-    projection = Projection.of(graph, limits, search.min_keep)
-    evaluator = RewardEvaluator(graph, calibration, reward)
-    problem = PlanProblem(group_graph(graph, limits), projection, evaluator)
-    plans, history, methods = {}, [], {}
-    for name in dict.fromkeys((search.agent, *search.rivals)):
-        started = time.perf_counter()
+    names = tuple(dict.fromkeys((search.agent, *search.rivals)))
+    evaluator = RewardEvaluator(
+        graph, calibration, reward, search.criterion, metric=metric, first_look=search.first_look
+    )
+    reads_graph = search.evaluations == 0 or any(searcher_class(n).reads_graph for n in names)
+    problem = PlanProblem.of(
+        graph,
+        limits,
+        evaluator,
+        training,
+        min_keep=search.min_keep,
+        images=calibration[0] if reads_graph else None,
+    )
+    if search.evaluations == 0:
+        return _without_search(problem, search)
+    plans, history, methods, policy = {}, [], {}, None
+    for name in names:
+        options = dict(search.options) if name == search.agent else {}
+        if name == search.agent and search.policy is not None:
+            options["policy"] = search.policy
         found = run_search(
             problem,
             name,
             evaluations=search.evaluations,
             seed=seed,
+            options=options,
+            time_limit=None if search.time_limit is None else seconds(search.time_limit),
             checkpoint_dir=checkpoint_dir / name if checkpoint_dir else None,
             log_dir=log_dir / name if log_dir else None,
             on_evaluation=on_evaluation,
@@ -190,12 +197,29 @@ def search_graph(
         )
         plans[name] = evaluator.plan(found.best_counts)
         history += found.rows
+        policy = found.policy if name == search.agent else policy
         methods[name] = {
             "best_reward": found.best_reward,
             "evaluations": len(found.rows),
-            "seconds": round(time.perf_counter() - started, 2),
+            "images": found.rows[-1]["images"],
+            "seconds": round(found.seconds, 2),
         }
-    return SearchResult(plans[search.agent], plans, history, methods)
+    return SearchResult(plans[search.agent], plans, history, methods, policy)
+
+
+def _without_search(problem: PlanProblem, search: Search) -> SearchResult:
+    """What a trained policy says, unrewarded."""
+    source = search.policy or ("pretrained" if search.agent == "pretrained" else None)
+    if source is None:
+        raise UserError(
+            "a search with 0 evaluations takes what a trained policy says: give "
+            "Search(policy=FOLDER) or agent='pretrained'."
+        )
+    policy = load_policy(source)
+    counts = problem.execute(policy.action(problem.graph)).counts
+    plan = problem.evaluator.plan(counts)
+    methods = {search.agent: {"evaluations": 0.0, "images": float(problem.graph_images)}}
+    return SearchResult(plan, {search.agent: plan}, [], methods, policy)
 
 
 def sample(data: Data, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

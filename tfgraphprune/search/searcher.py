@@ -1,23 +1,27 @@
-"""What every method of search is: the agent's and the rivals' common interface, and their list.
-
-A new method is one file and one line in `SEARCHERS`.
-"""
+"""What every method of search is: the agents' and the rivals' common interface."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import importlib.util
-import io
+import dataclasses
+import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from tfgraphprune.errors import MissingExtraError, UserError
-from tfgraphprune.legacy_keras import serves_tf_keras
-from tfgraphprune.search.problem import Outcome, SearchProblem, evaluate
+from tfgraphprune.errors import UserError
+from tfgraphprune.search.problem import (
+    Execution,
+    Outcome,
+    Probe,
+    Proposal,
+    SearchProblem,
+    evaluate,
+    executed,
+)
+
+S = TypeVar("S")
 
 
 class Searcher(ABC):
@@ -27,28 +31,51 @@ class Searcher(ABC):
     search that was killed and resumed ends as one that was left alone.
 
     Args:
-        problem: what is searched.
+        problem: the network and its budget.
         evaluations: rewards that may be looked at.
         seed: of everything random.
+        options: hyperparameters by name; the fields of the class's `Settings`.
+
+    Attributes:
+        settings: the hyperparameters, an instance of `Settings`.
+
+    Raises:
+        UserError: an option that the method does not have.
     """
 
-    def __init__(self, problem: SearchProblem, evaluations: int, seed: int):
+    Settings: ClassVar[type] = dataclasses.make_dataclass("NoSettings", [], frozen=True)
+    """A frozen dataclass of hyperparameters with defaults."""
+
+    reads_graph: ClassVar[bool] = False
+    """Whether the method looks at the features of the groups, and is charged for them."""
+
+    replays: ClassVar[bool] = True
+    """Whether the method resumes by observing again what it saw; else from `state()`."""
+
+    def __init__(
+        self,
+        problem: SearchProblem,
+        evaluations: int,
+        seed: int,
+        options: Mapping[str, Any] | None = None,
+    ):
         self.problem = problem
         self.evaluations = evaluations
         self.seed = seed
+        self.settings: Any = settings_from(self.Settings, options or {})
 
     @classmethod
-    def needed(cls, evaluations: int) -> int:
+    def needed(cls, evaluations: int, problem: SearchProblem) -> int:
         """How many of the rewards that are allowed the method looks at; all by default."""
         return evaluations
 
     @abstractmethod
-    def propose(self, episode: int) -> np.ndarray:
-        """The action, float32 `[G]` in [-1, 1], of episode 0, 1, ..."""
+    def propose(self, episode: int) -> Proposal:
+        """What to look at in episode 0, 1, ...: an action or a probe."""
 
-    def play(self, action: np.ndarray, floor: float) -> Outcome:
-        """Evaluate an action; `floor` is the reward where that fails."""
-        return evaluate(self.problem, action, floor)
+    def play(self, proposal: Proposal, floor: float, best: float = -math.inf) -> Outcome:
+        """Evaluate a proposal; `floor` is the reward where that fails, `best` the best so far."""
+        return evaluate(self.problem, proposal, floor, best)
 
     def observe(self, episode: int, outcome: Outcome) -> None:  # noqa: B027
         """Learn from an evaluation; nothing by default."""
@@ -57,82 +84,47 @@ class Searcher(ABC):
         """TensorFlow trackables that a checkpoint must hold; none by default."""
         return {}
 
+    def resume(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Take up a search from the rows of its history, after `state()` was restored."""
+        if not self.replays:
+            return
+        for episode, row in enumerate(rows):
+            proposal = self.propose(episode)
+            probe = isinstance(proposal, Probe)
+            action = executed(self.problem, proposal).action
+            execution = Execution(tuple(row["counts"]), action)
+            self.observe(episode, Outcome(execution, row["reward"], row.get("error"), probe))
+
     def scalars(self) -> dict[str, float]:
         """Figures for TensorBoard beside the reward; none by default."""
         return {}
 
-
-@dataclass(frozen=True)
-class SearcherEntry:
-    """Where a method is, and the optional package that it needs.
-
-    Attributes:
-        module: the module's full name.
-        name: the class within it.
-        imports: the package's name in an import statement, if it needs one.
-        package: the package's name for pip.
-        extra: the extra of this package that brings it.
-    """
-
-    module: str
-    name: str
-    imports: str | None = None
-    package: str = ""
-    extra: str = ""
+    def learned(self) -> Any:
+        """What the method learned that serves other networks too; `None` by default."""
+        return None
 
 
-SEARCHERS: dict[str, SearcherEntry] = {
-    "sac": SearcherEntry(
-        "tfgraphprune.search.sac", "SacSearch", "tf_agents", "tf-agents", "search"
-    ),
-    "uniform": SearcherEntry("tfgraphprune.search.rivals", "UniformSearch"),
-    "random": SearcherEntry("tfgraphprune.search.rivals", "RandomSearch"),
-}
-
-
-def needs_worker(name: str) -> bool:
-    """Whether a method's package can't be imported here, because `tf.keras` is Keras 3."""
-    return _entry(name).imports is not None and not serves_tf_keras()
-
-
-def require(name: str) -> None:
-    """Check a method before long work starts, wherever it will run.
+def settings_from(kind: type[S], options: Mapping[str, Any]) -> S:
+    """Hyperparameters from options.
 
     Raises:
-        UserError: no such method.
-        MissingExtraError: the package that it needs is not installed.
+        UserError: no such field.
     """
-    if not needs_worker(name):
-        searcher_class(name)
-        return
-    entry = _entry(name)
-    if importlib.util.find_spec(str(entry.imports)) is None:
-        raise _missing(name, entry)
+    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for name in options:
+        if name not in known:
+            raise UserError(
+                f"the search method has no option {name!r}: it takes "
+                f"{', '.join(known) if known else 'none'}."
+            )
+    return kind(**options)
 
 
-def searcher_class(name: str) -> type[Searcher]:
-    """The class of a method, imported.
-
-    Raises:
-        UserError: no such method.
-        MissingExtraError: the package that it needs is not installed.
-    """
-    entry = _entry(name)
-    if entry.imports is not None:
-        try:
-            # TF-Agents imports gym, which prints that it is old: nothing a user could act on.
-            with contextlib.redirect_stderr(io.StringIO()):
-                importlib.import_module(entry.imports)
-        except ImportError as error:
-            raise _missing(name, entry) from error
-    return getattr(importlib.import_module(entry.module), entry.name)
+def random_action(groups: int, seed: int, episode: int) -> np.ndarray:
+    """Float32 `[groups]` uniform in [-1, 1], from `(seed, episode)`."""
+    return generator(seed, episode).uniform(-1, 1, groups).astype(np.float32)
 
 
-def _entry(name: str) -> SearcherEntry:
-    if name not in SEARCHERS:
-        raise UserError(f"the search agent must be one of {', '.join(SEARCHERS)}, not {name!r}.")
-    return SEARCHERS[name]
-
-
-def _missing(name: str, entry: SearcherEntry) -> MissingExtraError:
-    return MissingExtraError(f"The search agent {name!r}", entry.package, entry.extra)
+def generator(seed: int, *purposes: int) -> np.random.Generator:
+    """Random numbers that follow from a seed, an episode and the like."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *purposes])))

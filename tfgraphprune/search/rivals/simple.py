@@ -1,17 +1,18 @@
-"""The simple methods that an agent has to beat."""
+"""One keep ratio for all groups, and random ones."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tfgraphprune.search.searcher import Searcher
+from tfgraphprune.search.problem import SearchProblem
+from tfgraphprune.search.searcher import Searcher, random_action
 
 
 class UniformSearch(Searcher):
     """The same keep ratio for every group; one evaluation, whatever is allowed."""
 
     @classmethod
-    def needed(cls, evaluations: int) -> int:
+    def needed(cls, evaluations: int, problem: SearchProblem) -> int:
         """One."""
         return min(evaluations, 1)
 
@@ -26,9 +27,3 @@ class RandomSearch(Searcher):
     def propose(self, episode: int) -> np.ndarray:
         """A draw that depends on the seed and the episode only."""
         return random_action(len(self.problem.graph.names), self.seed, episode)
-
-
-def random_action(groups: int, seed: int, episode: int) -> np.ndarray:
-    """Float32 `[groups]` uniform in [-1, 1], from `(seed, episode)`."""
-    random = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, episode])))
-    return random.uniform(-1, 1, groups).astype(np.float32)

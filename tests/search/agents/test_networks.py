@@ -1,50 +1,64 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from tf_agents.specs import tensor_spec
 
 from tests.search.synthetic import chain_graph
-from tfgraphprune.embedding.group_graph import GroupGraph
-from tfgraphprune.search.networks import LOG_STD_BOUNDS, GroupActor, GroupCritic
+from tfgraphprune.embedding.bank import GraphBank
+from tfgraphprune.embedding.group_graph import Motifs
+from tfgraphprune.search.agents.networks import LOG_STD_BOUNDS, GroupActor, GroupCritic
 
 
-def specs(graph):
-    return (
-        tf.TensorSpec(graph.features.shape, tf.float32, "features"),
-        tensor_spec.BoundedTensorSpec([len(graph.names)], tf.float32, -1, 1, "action"),
-    )
+def specs(bank):
+    observation = {
+        "features": tf.TensorSpec(bank.features.shape[1:], tf.float32, "features"),
+        "graph": tensor_spec.BoundedTensorSpec([], tf.int32, 0, len(bank) - 1, "graph"),
+    }
+    return observation, tensor_spec.BoundedTensorSpec([bank.size], tf.float32, -1, 1, "action")
+
+
+def banked(graph):
+    return graph if isinstance(graph, GraphBank) else GraphBank([graph])
 
 
 def actor(graph, seed=0):
-    made = GroupActor(*specs(graph), graph, seed=seed)
+    bank = banked(graph)
+    made = GroupActor(*specs(bank), bank, seed=seed)
     made.create_variables()
     return made
 
 
 def critic(graph, seed=0):
-    made = GroupCritic(specs(graph), graph, seed=seed)
+    bank = banked(graph)
+    made = GroupCritic(specs(bank), bank, seed=seed)
     made.create_variables()
     return made
 
 
+def observed(features, number=0):
+    """An observation for features `[..., N, F]`."""
+    features = tf.constant(features, tf.float32)
+    return {"features": features, "graph": tf.fill(features.shape[:-2], number)}
+
+
 def actions(network, features):
-    return network(tf.constant(features)[None])[0].mode().numpy()[0]
+    return network(observed(features[None]))[0].mode().numpy()[0]
 
 
 def value(network, features, action):
-    return network((tf.constant(features)[None], tf.constant(action)[None]))[0].numpy()[0]
+    return network((observed(features[None]), tf.constant(action)[None]))[0].numpy()[0]
 
 
-def without_edges(graph):
-    return GroupGraph(
-        graph.names, graph.features, np.zeros_like(graph.adjacency), graph.feature_names
-    )
+def changed(graph, **parts):
+    return replace(graph, **parts)
 
 
 @pytest.mark.parametrize("groups", [1, 2, 500])
 def test_any_number_of_groups(groups):
     graph = chain_graph(groups)
-    distribution = actor(graph)(graph.features[None])[0]
+    distribution = actor(graph)(observed(graph.features[None]))[0]
     sample = distribution.sample(seed=[1, 2]).numpy()
     assert sample.shape == (1, groups) and np.abs(sample).max() <= 1
     assert distribution.log_prob(sample).shape == (1,)
@@ -60,7 +74,7 @@ def test_actions_and_gradients_differ_across_states():
     gradients = []
     for state in states:
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(network(state[None])[0].mode())
+            loss = tf.reduce_sum(network(observed(state[None]))[0].mode())
         gradients.append(tape.gradient(loss, network.trainable_variables[0]).numpy())
     assert np.abs(gradients[0] - gradients[1]).max() > 1e-2
 
@@ -69,8 +83,8 @@ def test_a_batch_is_judged_state_by_state():
     graph = chain_graph(5)
     network, judge = actor(graph), critic(graph)
     states = np.stack([graph.features, chain_graph(5, seed=9).features])
-    means = network(states)[0].mode().numpy()
-    values = judge((states, means))[0].numpy()
+    means = network(observed(states))[0].mode().numpy()
+    values = judge((observed(states), means))[0].numpy()
     for state, mean, judged in zip(states, means, values, strict=True):
         np.testing.assert_allclose(actions(network, state), mean, atol=1e-6)
         np.testing.assert_allclose(value(judge, state, mean), judged, atol=1e-6)
@@ -82,7 +96,7 @@ def test_zeroed_edges_change_actions_and_values(relation):
     graph = chain_graph(5)
     adjacency = graph.adjacency.copy()
     adjacency[relation] = 0
-    cut = GroupGraph(graph.names, graph.features, adjacency, graph.feature_names)
+    cut = changed(graph, adjacency=adjacency)
     action = np.linspace(-1, 1, 5, dtype=np.float32)
     difference = actions(actor(graph), graph.features) - actions(actor(cut), graph.features)
     assert np.abs(difference).max() > 1e-2
@@ -113,7 +127,7 @@ def test_the_value_depends_on_every_action():
     action = tf.zeros([1, 6])
     with tf.GradientTape() as tape:
         tape.watch(action)
-        judged = network((graph.features[None], action))[0]
+        judged = network((observed(graph.features[None]), action))[0]
     assert np.abs(tape.gradient(judged, action)).min() > 1e-5
 
 
@@ -139,9 +153,9 @@ def test_copies_share_no_weights_and_start_from_the_same_seed():
 def test_a_time_dimension_is_allowed():
     graph = chain_graph(4)
     features = np.stack([graph.features] * 6).reshape(2, 3, *graph.features.shape)
-    distribution = actor(graph)(features)[0]
+    distribution = actor(graph)(observed(features))[0]
     assert distribution.mode().shape == (2, 3, 4)
-    assert critic(graph)((features, distribution.mode()))[0].shape == (2, 3)
+    assert critic(graph)((observed(features), distribution.mode()))[0].shape == (2, 3)
 
 
 def test_spread_stays_within_its_bounds():
@@ -149,5 +163,49 @@ def test_spread_stays_within_its_bounds():
     for scale in (-1e3, 1e3):
         network = actor(graph)
         network.set_weights([w * 0 + scale * (w.shape == (2,)) for w in network.get_weights()])
-        spread = np.log(network(graph.features[None])[0].input_distribution.stddev())
+        spread = np.log(network(observed(graph.features[None]))[0].input_distribution.stddev())
         np.testing.assert_allclose(spread, LOG_STD_BOUNDS[scale > 0], atol=1e-4)
+
+
+def with_motifs(graph, scale=1.0):
+    random = np.random.default_rng(5)
+    groups, layers, nodes = len(graph.names), 4, 6
+    motifs = Motifs(
+        scale * random.uniform(size=(layers, nodes, 7)),
+        random.uniform(size=(layers, nodes, nodes)),
+        np.ones((layers, nodes)),
+        random.integers(0, 2, (groups, layers)),
+        random.integers(0, 2, (groups, layers)),
+    )
+    return replace(graph, motifs=motifs)
+
+
+def test_zeroed_motifs_change_actions_and_values():
+    graph = chain_graph(5)
+    kinds = with_motifs(graph), with_motifs(graph, 0.0)
+    difference = np.subtract(*(actions(actor(kind), graph.features) for kind in kinds))
+    assert np.abs(difference).max() > 1e-2
+    action = np.linspace(-1, 1, 5, dtype=np.float32)
+    values = [value(critic(kind), graph.features, action) for kind in kinds]
+    assert abs(values[0] - values[1]) > 1e-3
+
+
+def test_graphs_of_one_batch_are_judged_as_if_alone():
+    graphs = [with_motifs(chain_graph(3)), with_motifs(chain_graph(6, seed=4))]
+    bank = GraphBank(graphs)
+    together, judge = actor(bank), critic(bank)
+    numbers = tf.constant([1, 0, 1])
+    batch = {"features": tf.gather(bank.features, numbers), "graph": numbers}
+    means = together(batch)[0].mode().numpy()
+    stored = np.where(np.arange(6) < 3, means[1], 7.0)  # what is stored for padding
+    judged = judge((batch, np.stack([means[0], stored, means[2]])))[0].numpy()
+    for row, number in enumerate(numbers.numpy()):
+        graph = graphs[number]
+        size = len(graph.names)
+        alone, judge_alone = actor(graph), critic(graph)
+        alone.set_weights(together.get_weights())
+        judge_alone.set_weights(judge.get_weights())
+        np.testing.assert_allclose(means[row, :size], actions(alone, graph.features), atol=1e-5)
+        np.testing.assert_allclose(
+            judged[row], value(judge_alone, graph.features, means[row, :size]), atol=1e-5
+        )

@@ -1,7 +1,7 @@
 """Actor and critic of the search: a graph encoder and heads that all groups share.
 
-Because the heads are shared and the graph is a constant, the weights of a network fit any
-graph: `create_actor(other_graph).set_weights(actor.get_weights())`.
+Because the heads are shared and the graphs are constants, the weights of a network fit any
+graph: `GroupActor(..., other_bank).set_weights(actor.get_weights())`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,21 @@ from typing import Any
 
 import tensorflow as tf
 import tensorflow_probability as tfp
-import tf_keras as keras
 from tf_agents.distributions.utils import scale_distribution_to_spec
 from tf_agents.networks import network
 from tf_agents.networks.utils import BatchSquash
 from tf_agents.specs import distribution_spec, tensor_spec
 
-from tfgraphprune.embedding.encoder import ENCODERS, pooled, seeded_initializers
-from tfgraphprune.embedding.group_graph import GroupGraph
-
-MEAN_BOUND = 2.5
-"""Means before the squashing lie in (-2.5, 2.5), where its gradient does not vanish."""
+from tfgraphprune.embedding.bank import GraphBank
+from tfgraphprune.embedding.encoder import pooled
+from tfgraphprune.embedding.head import GroupHead
+from tfgraphprune.search.policy import MEAN_BOUND
 
 LOG_STD_BOUNDS = (-4.0, 0.7)
 LOG_STD_START = -0.5
+
+Observation = dict[str, Any]
+"""`features`, float32 `[N, F]`, and `graph`, int32 `[]`, the graph's number in the bank."""
 
 
 class GroupActor(network.DistributionNetwork):
@@ -32,9 +33,9 @@ class GroupActor(network.DistributionNetwork):
     Each group's mean and standard deviation come from its own embedding and the mean of all.
 
     Args:
-        input_tensor_spec: of the node features, float32 `[G, F]`.
-        output_tensor_spec: of the action, float32 `[G]`, bounded.
-        graph: gives the edges.
+        input_tensor_spec: of an `Observation`.
+        output_tensor_spec: of the action, float32 `[N]`, bounded.
+        bank: the graphs.
         encoder: a name in `ENCODERS`.
         hidden: width of the embeddings and the head.
         layers: depth of the encoder.
@@ -45,10 +46,10 @@ class GroupActor(network.DistributionNetwork):
     # again, and layers that came from outside would be shared with the copy.
     def __init__(
         self,
-        input_tensor_spec: tf.TypeSpec,
+        input_tensor_spec: Any,
         output_tensor_spec: tensor_spec.BoundedTensorSpec,
-        graph: GroupGraph,
-        encoder: str = "gcn",
+        bank: GraphBank,
+        encoder: str = "multi_stage",
         hidden: int = 32,
         layers: int = 2,
         seed: int = 0,
@@ -69,26 +70,18 @@ class GroupActor(network.DistributionNetwork):
             ),
             name=name,
         )
-        initializers = seeded_initializers(seed)
-        self._encoder = ENCODERS[encoder](graph.adjacency, hidden, layers, seed)
-        self._head = keras.layers.Dense(
-            hidden, activation="relu", kernel_initializer=next(initializers), name="head"
-        )
-        self._parameters_of = keras.layers.Dense(
-            2, kernel_initializer=next(initializers), name="mean_and_log_std"
-        )
+        self._head = GroupHead(bank, encoder, hidden, layers, seed, units=2)
 
     def call(
         self,
-        inputs: tf.Tensor,
+        inputs: Observation,
         step_type: tf.Tensor | None = None,
         network_state: Any = (),
         training: bool = False,
     ) -> tuple[tfp.distributions.Distribution, Any]:
-        """The distribution of actions for node features `[batch, (time,) G, F]`."""
-        squash = BatchSquash(len(inputs.shape) - 2)
-        nodes = self._encoder(squash.flatten(inputs))
-        outputs = self._parameters_of(self._head(_with_context(nodes)))
+        """The distribution of actions for a batch of observations, with or without time."""
+        squash = BatchSquash(len(inputs["graph"].shape))
+        outputs = self._head(squash.flatten(inputs["features"]), squash.flatten(inputs["graph"]))
         mean, log_std = tf.unstack(outputs, axis=-1)
         mean = MEAN_BOUND * tf.tanh(mean / MEAN_BOUND)
         log_std = tf.clip_by_value(log_std + LOG_STD_START, *LOG_STD_BOUNDS)
@@ -102,8 +95,8 @@ class GroupCritic(network.Network):
     """The value of features and actions: what the groups add up to, and the graph as a whole.
 
     Args:
-        input_tensor_spec: `(features [G, F], action [G])`.
-        graph: gives the edges.
+        input_tensor_spec: `(observation, action [N])`.
+        bank: the graphs.
         encoder: a name in `ENCODERS`.
         hidden: width of the embeddings and the heads.
         layers: depth of the encoder.
@@ -112,39 +105,31 @@ class GroupCritic(network.Network):
 
     def __init__(
         self,
-        input_tensor_spec: tuple[tf.TypeSpec, tf.TypeSpec],
-        graph: GroupGraph,
-        encoder: str = "gcn",
+        input_tensor_spec: Any,
+        bank: GraphBank,
+        encoder: str = "multi_stage",
         hidden: int = 32,
         layers: int = 2,
         seed: int = 0,
         name: str = "GroupCritic",
     ):
         super().__init__(input_tensor_spec=input_tensor_spec, state_spec=(), name=name)
-        initializers = seeded_initializers(seed)
-        self._encoder = ENCODERS[encoder](graph.adjacency, hidden, layers, seed)
-        self._head = keras.layers.Dense(
-            hidden, activation="relu", kernel_initializer=next(initializers), name="head"
-        )
-        self._value = keras.layers.Dense(1, kernel_initializer=next(initializers), name="value")
+        self._bank = bank
+        self._head = GroupHead(bank, encoder, hidden, layers, seed, units=1)
 
     def call(
         self,
-        inputs: tuple[tf.Tensor, tf.Tensor],
+        inputs: tuple[Observation, tf.Tensor],
         step_type: tf.Tensor | None = None,
         network_state: Any = (),
         training: bool = False,
     ) -> tuple[tf.Tensor, Any]:
-        """The value `[batch, (time)]` of features `[batch, (time,) G, F]` and actions."""
-        features, action = inputs
-        squash = BatchSquash(len(features.shape) - 2)
-        nodes = tf.concat([features, action[..., None]], axis=-1)
-        nodes = self._encoder(squash.flatten(nodes))
-        values = self._value(self._head(_with_context(nodes)))
-        return squash.unflatten(pooled(values)[:, 0]), network_state
-
-
-def _with_context(nodes: tf.Tensor) -> tf.Tensor:
-    """Each node's embedding with the graph's: `[batch, G, 2 H]`."""
-    graph = tf.broadcast_to(pooled(nodes)[:, None], tf.shape(nodes))
-    return tf.concat([nodes, graph], axis=-1)
+        """The value `[batch, (time)]` of observations and actions `[batch, (time,) N]`."""
+        observation, action = inputs
+        squash = BatchSquash(len(observation["graph"].shape))
+        graph = squash.flatten(observation["graph"])
+        # What is stored for padding must not matter.
+        mask = self._bank.of(self._bank.mask[..., None], graph)
+        actions = squash.flatten(action)[..., None] * mask
+        values = self._head(squash.flatten(observation["features"]), graph, actions)
+        return squash.unflatten(pooled(values, mask)[:, 0]), network_state

@@ -6,14 +6,17 @@ was killed and resumed takes the very steps of one that was left alone.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import tensorflow as tf
+import tensorflow_probability as tfp
 from tf_agents.agents import tf_agent
 from tf_agents.agents.sac import sac_agent
 from tf_agents.replay_buffers import tf_uniform_replay_buffer
 from tf_agents.trajectories import time_step as ts
-from tf_agents.utils import common
+
+from tfgraphprune.embedding.bank import GraphBank
 
 
 def stateless_seed(seed: int, purpose: int, step: int | tf.Tensor) -> tf.Tensor:
@@ -25,14 +28,19 @@ def stateless_seed(seed: int, purpose: int, step: int | tf.Tensor) -> tf.Tensor:
 class StatelessSacAgent(sac_agent.SacAgent):
     """`SacAgent` whose losses sample from `(seed, training step, loss)`.
 
+    Log-probabilities are the mean over a network's groups, and padding counts as nothing: one
+    entropy weight and a target entropy of -1 serve networks of any size.
+
     Args:
         seed: of the samples.
+        bank: the graphs, whose mask tells groups from padding.
         *args: of `SacAgent`.
         **kwargs: of `SacAgent`.
     """
 
-    def __init__(self, seed: int, *args: Any, **kwargs: Any):
+    def __init__(self, seed: int, bank: GraphBank, *args: Any, **kwargs: Any):
         self._seed = seed
+        self._bank = bank
         self._draws = 0
         super().__init__(*args, **kwargs)
 
@@ -62,11 +70,15 @@ class StatelessSacAgent(sac_agent.SacAgent):
         self, time_steps: ts.TimeStep, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
         policy = self._train_policy if training else self._policy
-        distribution = policy.distribution(time_steps, policy_state=()).action
+        # The normal distribution before the squashing by tanh.
+        normal = policy.distribution(time_steps, policy_state=()).action.input_distribution
         seed = stateless_seed(self._seed, self._draws, self.train_step_counter)
         self._draws += 1
-        actions = distribution.sample(seed=seed)
-        return actions, common.log_probability(distribution, actions, self.action_spec)
+        raw = normal.sample(seed=seed)
+        each = tfp.distributions.Normal(normal.loc, normal.stddev()).log_prob(raw)
+        each -= 2 * (math.log(2.0) - raw - tf.nn.softplus(-2 * raw))
+        mask = self._bank.of(self._bank.mask, time_steps.observation["graph"])
+        return tf.tanh(raw), tf.reduce_sum(each * mask, -1) / tf.reduce_sum(mask, -1)
 
 
 class StatelessReplayBuffer(tf_uniform_replay_buffer.TFUniformReplayBuffer):

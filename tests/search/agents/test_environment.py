@@ -3,30 +3,31 @@ import pytest
 from tf_agents.environments import utils
 
 from tests.search.synthetic import PatternProblem
-from tfgraphprune.search.environment import PruningEnvironment
+from tfgraphprune.search.agents.environment import PruningEnvironment
 
 
 @pytest.mark.parametrize("groups", [1, 4, 500])
 def test_keeps_the_contract_of_tf_agents(groups):
     problem = PatternProblem(groups)
-    utils.validate_py_environment(PruningEnvironment(problem), episodes=5)
+    utils.validate_py_environment(PruningEnvironment([problem]), episodes=5)
     assert len(problem.rewarded) == 5
 
 
 def test_reset_is_idempotent_and_forgets_the_last_episode():
     problem = PatternProblem(4)
-    environment = PruningEnvironment(problem)
+    environment = PruningEnvironment([problem])
     first = environment.reset()
     environment.step(np.array([1, -1, 0.5, 0], np.float32))
     for again in (environment.reset(), environment.reset()):
         assert again.is_first()
-        np.testing.assert_array_equal(again.observation, first.observation)
-    np.testing.assert_array_equal(first.observation, problem.graph.features)
+        for name in again.observation:
+            np.testing.assert_array_equal(again.observation[name], first.observation[name])
+    np.testing.assert_array_equal(first.observation["features"], problem.graph.features)
 
 
 def test_an_episode_is_one_step_and_a_step_after_it_resets():
     problem = PatternProblem(4)
-    environment = PruningEnvironment(problem)
+    environment = PruningEnvironment([problem])
     environment.reset()
     action = np.array([1, -1, 0.5, 0], np.float32)
     last = environment.step(action)
@@ -39,7 +40,7 @@ def test_an_episode_is_one_step_and_a_step_after_it_resets():
 
 def test_the_last_execution_stands_for_the_counts():
     problem = PatternProblem(4)
-    environment = PruningEnvironment(problem)
+    environment = PruningEnvironment([problem])
     with pytest.raises(ValueError, match="no step"):
         environment.last_execution
     environment.reset()
@@ -50,16 +51,33 @@ def test_the_last_execution_stands_for_the_counts():
 
 
 def test_observations_are_copies():
-    environment = PruningEnvironment(PatternProblem(4))
-    environment.reset().observation[:] = 9
-    assert environment.reset().observation.max() <= 1
+    environment = PruningEnvironment([PatternProblem(4)])
+    environment.reset().observation["features"][:] = 9
+    assert environment.reset().observation["features"].max() <= 1
 
 
 def test_a_failed_reward_counts_as_the_floor(monkeypatch):
     problem = PatternProblem(4)
-    monkeypatch.setattr(problem, "reward", lambda counts: float("nan"))
-    environment = PruningEnvironment(problem)
+    monkeypatch.setattr(problem, "reward", lambda counts, at_least: float("nan"))
+    environment = PruningEnvironment([problem])
     environment.floor_reward = -3.0
     environment.reset()
     assert environment.step(np.zeros(4, np.float32)).reward == -3
     assert environment.last_outcome.error == "the reward is nan"
+
+
+def test_several_problems_are_padded_to_the_largest():
+    problems = [PatternProblem(3), PatternProblem(5, seed=1)]
+    environment = PruningEnvironment(problems)
+    utils.validate_py_environment(environment, episodes=2)
+    for number, problem in enumerate(problems):
+        environment.number = number
+        observation = environment.reset().observation
+        groups = len(problem.graph.names)
+        assert observation["graph"] == number
+        np.testing.assert_array_equal(observation["features"][:groups], problem.graph.features)
+        assert not observation["features"][groups:].any()
+        action = environment.padded(np.linspace(-1, 1, groups))
+        assert action.shape == (5,)
+        environment.step(action)
+        assert environment.last_execution.counts == problem.execute(action[:groups]).counts

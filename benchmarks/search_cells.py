@@ -1,0 +1,167 @@
+"""One cell of benchmarks/search.py: a method on a network at a budget, in a process of its own."""
+
+from __future__ import annotations
+
+import functools
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tf_keras as keras
+
+import tfgraphprune as tgp
+from tfgraphprune.cost import resolve_limits
+from tfgraphprune.models import load_npz_weights, network_by_name
+from tfgraphprune.search.evaluation.evaluator import RewardEvaluator, accuracy_of
+from tfgraphprune.search.loop import run_search
+from tfgraphprune.search.plan_problem import PlanProblem
+from tfgraphprune.search.plan_search import sample
+from tfgraphprune.search.policy import load_policy
+from tfgraphprune.search.registry import searcher_class, training_examples
+from tfgraphprune.shipping import accuracy
+from tfgraphprune.training.data import load_tfds
+from tfgraphprune.training.finetune import finetune
+from tfgraphprune.training.recovery import recover
+
+REWARD, CALIBRATION = 1000, 500
+SMALL = {"vgg16_bn:0.25": 8, "mobilenet_v2:0.5": 8}
+"""Networks without public weights, and the epochs of their training here."""
+
+
+class Cells:
+    """Computes cells.
+
+    Args:
+        data_dir: of TensorFlow Datasets, with CIFAR-10.
+        weights: folder with `resnet20_cifar10_adapted.npz` and the like.
+        workdir: where policies and small networks are kept.
+    """
+
+    def __init__(self, data_dir: str, weights: str, workdir: str):
+        self._data_dir, self._weights = data_dir, Path(weights)
+        self._workdir = Path(workdir)
+
+    @functools.cached_property
+    def splits(self) -> Any:
+        return load_tfds("cifar10", self._data_dir, download=False)
+
+    def dense(self, network: str) -> dict[str, Any]:
+        """Train a small network, kept in the workdir."""
+        model = network_by_name(network, 10, (32, 32, 3))
+        keras.utils.set_random_seed(0)
+        started = time.perf_counter()
+        folder = self._workdir / "networks" / network.replace(":", "_")
+        finetune(
+            model, self.splits.train, epochs=SMALL[network], batch_size=128, augment="crop_flip",
+            validation_data=self.splits.reward, checkpoint_dir=folder, verbose=2,
+        )  # fmt: skip
+        model.save(folder.with_suffix(".keras"))
+        return {
+            "reward_accuracy": accuracy(model, self.splits.reward),
+            "seconds": time.perf_counter() - started,
+        }
+
+    def search(
+        self,
+        network: str,
+        ratio: float,
+        method: str,
+        seed: int,
+        evaluations: int = 200,
+        options: dict[str, Any] | None = None,
+        reestimate: bool = True,
+        tune: bool = False,
+    ) -> dict[str, Any]:
+        """The rows of a search, and for `tune` the test accuracy after one epoch."""
+        model = self.model(network)
+        graph = tgp.LayerGraph.from_model(model)
+        problem = self.problem(graph, ratio, method, seed, reestimate)
+        started = time.perf_counter()
+        history = run_search(
+            problem, method, evaluations=evaluations, seed=seed, options=options, progress=False
+        )
+        row: dict[str, Any] = {
+            "rewards": [r["reward"] for r in history.rows],
+            "answers": ["probe" not in r and "error" not in r for r in history.rows],
+            "images": [r["images"] for r in history.rows],
+            "seconds": time.perf_counter() - started,
+            "counts": list(history.best_counts),
+        }
+        if history.policy is not None:
+            name = f"{network}_{ratio}_{method}_{seed}".replace(":", "_")
+            history.policy.save(self._workdir / "policies" / name, overwrite=True)
+        if not reestimate:  # its plan, judged as all others are
+            fair = self.problem(graph, ratio, "uniform", seed, True)
+            row["reward_reestimated"] = fair.reward(history.best_counts)
+        if tune:
+            row["test"] = self._tuned(
+                model, graph, problem.evaluator.plan(history.best_counts), seed
+            )
+        return row
+
+    def zero_shot(self, network: str, ratio: float, policy: str, seed: int) -> dict[str, Any]:
+        """The reward of a policy's plan on a network that it has not seen."""
+        graph = tgp.LayerGraph.from_model(self.model(network))
+        problem = self.problem(graph, ratio, "sac", seed, True)
+        started = time.perf_counter()
+        action = load_policy(self.policy_path(policy)).action(problem.graph)
+        counts = problem.execute(action).counts
+        seconds = time.perf_counter() - started
+        return {"rewards": [problem.reward(counts)], "counts": list(counts), "seconds": seconds}
+
+    def policy_path(self, policy: str) -> str:
+        return policy if policy == "pretrained" else str(self._workdir / "policies" / policy)
+
+    def model(self, network: str) -> Any:
+        """A trained dense network."""
+        if network in SMALL:
+            path = self._workdir / "networks" / network.replace(":", "_")
+            return keras.models.load_model(path.with_suffix(".keras"), compile=False)
+        model = network_by_name(network, 10, (32, 32, 3))
+        load_npz_weights(model, self._weights / f"{network}_cifar10_adapted.npz")
+        return model
+
+    def problem(
+        self, graph: Any, ratio: float, method: str, seed: int, reestimate: bool
+    ) -> PlanProblem:
+        """The search problem; without re-estimation there are no calibration images."""
+        images, labels = self.splits.train
+        calibration = sample((images, labels), CALIBRATION, seed)
+        training = sample((images, labels), training_examples(method), seed)
+        reward = tuple(part[:REWARD] for part in self.splits.reward)
+        used = calibration if reestimate else tuple(part[:0] for part in calibration)
+        limits = resolve_limits(tgp.Budget(macs_ratio=ratio), graph)
+        return PlanProblem.of(
+            graph, limits, RewardEvaluator(graph, used, reward), training,
+            images=calibration[0] if searcher_class(method).reads_graph else None,
+        )  # fmt: skip
+
+    def _tuned(self, model: Any, graph: Any, plan: Any, seed: int) -> float:
+        tuning = tgp.FineTune(epochs=1, batch_size=128, augment="crop_flip")
+        calibration = sample(self.splits.train, CALIBRATION, seed)
+        small, _ = recover(graph, plan, tuning, self.splits.train, calibration, seed=seed)
+        return accuracy(small, self.splits.test)
+
+
+def summary(row: dict[str, Any]) -> dict[str, float]:
+    """Figures of a cell's rewards: best so far, mean of the last, area under the curve.
+
+    The area is over images forwarded, up to those of 200 evaluations, as a mean reward; before
+    the first answer the reward counts as 0.
+    """
+    rewards = np.array(row["rewards"])
+    answers = np.array(row.get("answers", [True] * len(rewards)))
+    best = np.maximum.accumulate(np.where(answers, rewards, 0.0))
+    found: dict[str, float] = {"best": float(best[-1])}
+    for count in (50, 100, 200):
+        found[f"best_at_{count}"] = float(best[min(count, len(best)) - 1])
+    found["last_50"] = float(rewards[answers][-50:].mean())
+    if "images" in row:
+        total = 200 * (REWARD + CALIBRATION)
+        images = np.minimum(np.array(row["images"]), total)
+        spans = np.diff(np.append(images, total))
+        found["area"] = float((best * spans).sum() / total)
+        found["images"] = float(row["images"][-1])
+    found["accuracy"] = float(accuracy_of(found["best"], REWARD))
+    return found

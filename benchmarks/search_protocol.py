@@ -1,0 +1,66 @@
+"""What benchmarks/search.py measures: its cells by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SEEDS = (0, 1, 2)
+AGENTS = ("sac", "sac_sequential", "ddpg", "ppo")
+RIVALS = (
+    "uniform", "random", "sensitivity", "netadapt", "knapsack", "evolution", "cma_es", "bottleneck",
+)  # fmt: skip
+ONE_SHOT = ("uniform", "knapsack")
+"""Methods whose seed changes the calibration images only."""
+
+ABLATIONS = {
+    "no_motifs": {"options": {"encoder": "gcn"}},
+    "no_edges": {"options": {"encoder": "features"}},
+    "random_features": {"options": {"encoder": "random"}},
+    "gcn_lstm": {"options": {"encoder": "gcn_lstm"}},
+    "attention": {"options": {"encoder": "attention"}},
+    "no_reestimation": {"reestimate": False},
+}
+UNSEEN = ("resnet56", "vgg16_bn:0.25", "mobilenet_v2:0.5")
+FEW = 50
+
+
+def cells() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Every cell: the method of `Cells` and its arguments. Order is the order of running."""
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for seed in SEEDS:
+        for method in (*AGENTS, *RIVALS):
+            name = f"resnet56/0.5/{method}/{seed}"
+            found[name] = "search", {"network": "resnet56", "ratio": 0.5, "method": method,
+                                     "seed": seed}  # fmt: skip
+        for ratio in (0.5, 0.3):
+            for method in ("sac", "cma_es", "evolution", "knapsack", "uniform"):
+                found[f"resnet20/{ratio}/{method}/{seed}"] = "search", {
+                    "network": "resnet20", "ratio": ratio, "method": method, "seed": seed,
+                    "tune": True,
+                }  # fmt: skip
+        for name, change in ABLATIONS.items():
+            found[f"ablation/{name}/{seed}"] = "search", {
+                "network": "resnet56", "ratio": 0.5, "method": "sac", "seed": seed, **change,
+            }  # fmt: skip
+    for network in UNSEEN[1:]:
+        found[f"dense/{network}"] = "dense", {"network": network}
+    for seed in SEEDS:
+        sources = {"resnet20": f"resnet20_0.5_sac_{seed}", "pretrained": "pretrained"}
+        for network in UNSEEN:
+            for source, policy in sources.items():
+                if source == "pretrained" and seed:
+                    continue  # one policy is shipped
+                base = {"network": network, "ratio": 0.5, "seed": seed}
+                found[f"transfer/{network}/zero/{source}/{seed}"] = "zero_shot", {
+                    **base, "policy": policy,
+                }  # fmt: skip
+                found[f"transfer/{network}/few/{source}/{seed}"] = "search", {
+                    **base, "method": "sac", "evaluations": FEW, "options": {"policy": policy},
+                }  # fmt: skip
+            for method in ("uniform", "knapsack", "sensitivity", "sac"):
+                if network == "resnet56":
+                    continue  # in the first table
+                found[f"transfer/{network}/{method}/{seed}"] = "search", {
+                    "network": network, "ratio": 0.5, "method": method, "seed": seed,
+                }  # fmt: skip
+    return found

@@ -1,0 +1,133 @@
+"""The table and the curves of benchmarks/search.py."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.search_protocol import ABLATIONS, AGENTS, RIVALS, UNSEEN
+
+Rows = Mapping[str, Any]
+
+
+def write(rows: Rows, folder: Path) -> str:
+    """Write search.md, search.json and search.svg; returns the text."""
+    methods = (*AGENTS, *RIVALS)
+    lines = [
+        "# Search on CIFAR-10",
+        "",
+        "Made by `python -m benchmarks.search` (see there for the protocol): JPEG CIFAR-10, dense",
+        "ResNets of 88.25 (20 layers) and 90.10 (56) test accuracy, all groups that may be cut,",
+        "stream groups included. The reward is the accuracy on 1,000 held-out training images",
+        "after BatchNorm's statistics were estimated again on 500 others, before any fine-tuning.",
+        "Figures are means over the seeds that were run, of those named beforehand (0, 1, 2),",
+        "with the lowest and the highest in brackets; the column *seeds* says which. Area:",
+        "under the curve of the best reward so far over images forwarded, up to those of 200",
+        "evaluations. x86 CPU with 2 cores, float32; seconds of a machine that other work shared.",
+        "",
+    ]
+    missing = [name for name, row in rows.items() if row is None]
+    lines += _section(
+        rows, "ResNet-56 at 50% of MACs, 200 evaluations", "resnet56/0.5/{}/", methods,
+        ("best_at_50", "best_at_100", "best_at_200", "last_50", "area", "images", "seconds"),
+    )  # fmt: skip
+    for ratio in (0.5, 0.3):
+        lines += _section(
+            rows, f"ResNet-20 at {ratio:.0%} of MACs, then one epoch of fine-tuning",
+            f"resnet20/{ratio}/{{}}/", ("sac", "cma_es", "evolution", "knapsack", "uniform"),
+            ("best_at_200", "area", "test", "seconds"),
+        )  # fmt: skip
+    lines += _section(
+        rows, "Ablations of SAC on ResNet-56 at 50% of MACs", "ablation/{}/", tuple(ABLATIONS),
+        ("best_at_100", "best_at_200", "last_50", "area", "reward_reestimated", "seconds"),
+        also={"sac": "resnet56/0.5/sac/"},
+    )  # fmt: skip
+    for network in UNSEEN:
+        base = f"transfer/{network}/"
+        home = "resnet56/0.5/" if network == "resnet56" else base
+        lines += _section(
+            rows, f"Transfer to {network} at 50% of MACs", base + "{}/",
+            ("zero/resnet20", "zero/pretrained", "few/resnet20", "few/pretrained"),
+            ("best_at_50", "best", "seconds"),
+            also={
+                **{m: f"{home}{m}/" for m in ("uniform", "knapsack", "sensitivity")},
+                "sac, 200 evaluations": f"{home}sac/",
+            },
+        )  # fmt: skip
+    lines += ["## Cells that were not run", "", ", ".join(missing) or "None.", ""]
+    text = "\n".join(lines)
+    (folder / "search.md").write_text(text)
+    (folder / "search.json").write_text(json.dumps(rows) + "\n")
+    _curves(rows, methods, folder / "search.svg")
+    return text
+
+
+def _section(
+    rows: Rows,
+    title: str,
+    pattern: str,
+    names: tuple[str, ...],
+    columns: tuple[str, ...],
+    also: Mapping[str, str] | None = None,
+) -> list[str]:
+    found = {name: _seeds(rows, pattern.format(name)) for name in names}
+    found |= {name: _seeds(rows, prefix) for name, prefix in (also or {}).items()}
+    lines = [f"## {title}", "", f"| | seeds | {' | '.join(c.replace('_', ' ') for c in columns)} |"]
+    lines.append("|" + "---|" * (len(columns) + 2))
+    for name, seeds in found.items():
+        cells = [
+            _cell([_value(row, column) for row in seeds.values()], column) for column in columns
+        ]
+        lines.append(f"| {name} | {' '.join(seeds) or 'not run'} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _seeds(rows: Rows, prefix: str) -> dict[str, Any]:
+    return {
+        name.removeprefix(prefix): row
+        for name, row in rows.items()
+        if name.startswith(prefix) and row is not None and "/" not in name.removeprefix(prefix)
+    }
+
+
+def _value(row: Mapping[str, Any], column: str) -> float | None:
+    from benchmarks.search_cells import summary
+
+    return row.get(column, summary(row).get(column))
+
+
+def _cell(values: list[float | None], column: str) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    say: Callable[[float], str] = (
+        (lambda v: f"{v:,.0f}") if column in ("images", "seconds") else (lambda v: f"{v:.3f}")
+    )
+    spread = f" ({say(min(known))}-{say(max(known))})" if len(known) > 1 else ""
+    return say(statistics.mean(known)) + spread
+
+
+def _curves(rows: Rows, methods: tuple[str, ...], path: Path) -> None:
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for method in methods:
+        curves = []
+        grid = np.linspace(0, 300_000, 301)
+        for row in _seeds(rows, f"resnet56/0.5/{method}/").values():
+            answers = np.where(row["answers"], row["rewards"], 0.0)
+            best = np.maximum.accumulate(answers)
+            place = np.searchsorted(row["images"], grid, side="right") - 1
+            curves.append(np.where(place >= 0, best[np.maximum(place, 0)], np.nan))
+        if curves:
+            axes.plot(grid / 1000, np.mean(curves, 0), label=f"{method} ({len(curves)})")
+    axes.set_xlabel("thousand images forwarded")
+    axes.set_ylabel("best reward so far")
+    axes.set_title("ResNet-56 at 50% of MACs; in brackets the number of seeds", fontsize=9)
+    axes.legend(frameon=False, fontsize=7, ncols=2)
+    figure.savefig(path, metadata={"Date": None})

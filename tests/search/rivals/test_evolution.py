@@ -1,0 +1,53 @@
+import numpy as np
+
+from tests.search.synthetic import PatternProblem
+from tfgraphprune.search.loop import run_search
+from tfgraphprune.search.problem import evaluate
+from tfgraphprune.search.rivals.evolution import EvolutionSearch
+
+
+def played(evaluations, until, groups=6, **options):
+    problem = PatternProblem(groups)
+    search = EvolutionSearch(problem, evaluations, 0, options)
+    outcomes = []
+    for episode in range(until):
+        outcomes.append(evaluate(problem, search.propose(episode)))
+        search.observe(episode, outcomes[-1])
+    return search, outcomes
+
+
+def test_the_paper_s_population_where_evaluations_allow_and_a_tenth_of_them_otherwise():
+    assert EvolutionSearch(PatternProblem(3), 1050, 0)._size == 50
+    assert EvolutionSearch(PatternProblem(3), 200, 0)._size == 20
+    assert EvolutionSearch(PatternProblem(3), 1, 0)._size == 2
+
+
+def test_children_descend_from_the_best_of_finished_generations():
+    search, outcomes = played(60, 30, mutation=0.0)
+    sizes = search.problem.projection.sizes
+    best = sorted(outcomes[:24], key=lambda o: -o.reward)[:2]
+    genes = np.array([o.execution.counts for o in best]) / sizes
+    for episode in (24, 26):  # a mutation that changes nothing is a parent again
+        executed = search.problem.execute(search.propose(episode)).counts
+        assert np.abs(np.array(executed) / sizes - genes).max(1).min() <= 1 / 32 + 1e-9
+
+
+def test_a_mutation_of_every_gene_is_random():
+    search, _ = played(60, 30, mutation=1.0)
+    draws = [search.problem.execute(search.propose(e)).counts for e in (24, 26, 28)]
+    assert len(set(draws)) == 3
+
+
+def test_finds_more_than_random_search():
+    found = {
+        method: np.mean(
+            [
+                run_search(
+                    PatternProblem(10, seed), method, evaluations=200, seed=seed, progress=False
+                ).best_reward
+                for seed in range(3)
+            ]
+        )
+        for method in ("evolution", "random")
+    }
+    assert found["evolution"] > found["random"] + 0.1

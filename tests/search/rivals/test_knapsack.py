@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+import tfgraphprune as tgp
+from tfgraphprune.cost import Projection, resolve_limits
+from tfgraphprune.cost.projection import Limit
+from tfgraphprune.search.evaluation.evaluator import RewardEvaluator
+from tfgraphprune.search.plan_problem import PlanProblem
+from tfgraphprune.search.rivals.knapsack import KnapsackSearch, solve
+
+
+def linear(sizes, prices, share):
+    prices = np.array(prices, float)
+    return Projection(
+        np.array(sizes), np.ones(len(sizes), int),
+        (Limit("cost", lambda counts: np.asarray(counts) @ prices, share * (sizes @ prices)),),
+        0.1,
+    )  # fmt: skip
+
+
+def test_solves_a_linear_knapsack_up_to_its_last_item():
+    random = np.random.default_rng(0)
+    sizes = np.array([6, 6, 6])
+    items = [np.sort(random.uniform(0, 1, 6))[::-1] for _ in sizes]
+    values = [np.concatenate([[0], np.cumsum(each)]) for each in items]
+    projection = linear(sizes, [1, 2, 3], 0.5)
+    best = max(
+        (sum(v[n] for v, n in zip(values, counts, strict=True)), counts)
+        for counts in np.ndindex(7, 7, 7)
+        if min(counts) >= 1 and projection.fits(np.array(counts))
+    )[0]
+    found = solve(projection, values, rounds=1)
+    assert projection.fits(found)
+    value = sum(v[n] for v, n in zip(values, found, strict=True))
+    assert best - max(each.max() for each in items) <= value <= best + 1e-9
+
+
+def test_a_group_worth_nothing_goes_first():
+    values = [np.linspace(0, 1, 9), np.zeros(9)]
+    found = solve(linear(np.array([8, 8]), [1, 1], 0.6), values, rounds=3)
+    assert found.tolist() == [8, 1]
+
+
+@pytest.mark.parametrize("budget", [{"macs_ratio": 0.5}, {"macs_ratio": 0.6, "params_ratio": 0.4}])
+def test_on_a_network_the_budget_holds_and_gradients_are_charged(digits_model, digits, budget):
+    graph = tgp.LayerGraph.from_model(digits_model)
+    some = tuple(part[:128] for part in digits.train)
+    limits = resolve_limits(tgp.Budget(**budget), graph)
+    problem = PlanProblem.of(graph, limits, RewardEvaluator(graph, some, digits.reward), some)
+    search = KnapsackSearch(problem, 1, 0)
+    counts = np.array(problem.execute(search.propose(0)).counts)
+    assert problem.projection.fits(counts) and problem.images == 3 * 128
+    uniform = problem.execute(np.zeros(len(counts))).counts
+    assert tuple(counts) != uniform

@@ -1,0 +1,125 @@
+"""`search_plan` and `search_front` as users call them."""
+
+import numpy as np
+import pytest
+
+import tfgraphprune as tgp
+from tfgraphprune.search.registry import SEARCHERS
+
+pytest.importorskip("tf_agents")
+
+SHORT = {"encoder": "gcn", "hidden": 8, "layers": 1, "steps": 1, "batch": 8}
+
+
+@pytest.fixture(scope="module")
+def graph(digits_model):
+    return tgp.LayerGraph.from_model(digits_model)
+
+
+@pytest.fixture(scope="module")
+def found(digits_model, graph, digits):
+    return tgp.search_plan(
+        digits_model, graph, digits.train, digits.reward, tgp.Budget(macs_ratio=0.5),
+        tgp.Search(evaluations=8, options=SHORT, reward_examples=100), progress=False,
+    )  # fmt: skip
+
+
+def test_the_result_has_plan_history_figures_and_policy(found, graph):
+    assert [row["evaluation"] for row in found.history if row["method"] == "sac"] == [*range(1, 9)]
+    first, *_, last = (row for row in found.history if row["method"] == "sac")
+    groups = len(graph.prunable_groups)
+    assert first["images"] == 512 + 100 + 128 * (1 + 2 * groups)
+    assert last["images"] - first["images"] == 7 * (512 + 100)
+    assert found.methods["sac"]["images"] == last["images"]
+    assert found.methods["uniform"]["images"] == 512 + 100
+    assert found.policy.shape == ("gcn", 8, 1)
+
+
+def test_a_policy_travels_without_and_with_a_search(found, digits, tmp_path):
+    from tfgraphprune.models import resnet_cifar
+
+    found.policy.save(tmp_path / "policy")
+    model = resnet_cifar(8, "A")
+    graph = tgp.LayerGraph.from_model(model)
+    random = np.random.default_rng(0)
+    data = random.uniform(size=(64, 32, 32, 3)).astype("float32"), random.integers(0, 10, 64)
+    search = {"policy": str(tmp_path / "policy"), "rivals": ()}
+    budget = tgp.Budget(macs_ratio=0.4)
+    zero = tgp.search_plan(
+        model, graph, data, data, budget, tgp.Search(evaluations=0, **search), progress=False
+    )
+    assert zero.history == [] and zero.methods["sac"]["evaluations"] == 0
+    assert tgp.count_macs(tgp.prune(model, zero.plan)) <= 0.4 * tgp.count_macs(model)
+    few = tgp.search_plan(
+        model, graph, data, data, budget,
+        tgp.Search(evaluations=2, options={"steps": 1}, **search), progress=False,
+    )  # fmt: skip
+    assert few.history[0]["counts"] == [len(zero.plan.kept[n]) for n in names(graph)]
+    assert few.policy.shape == ("gcn", 8, 1)
+
+
+def names(graph):
+    return [group.name for group in graph.prunable_groups]
+
+
+def test_nothing_to_start_from_is_said(digits_model, graph, digits):
+    with pytest.raises(tgp.UserError, match=r"Search\(policy=FOLDER\) or agent='pretrained'"):
+        tgp.search_plan(
+            digits_model, graph, digits.train, digits.reward, tgp.Budget(macs_ratio=0.5),
+            tgp.Search(evaluations=0),
+        )  # fmt: skip
+
+
+def test_the_pretrained_policy_gives_a_plan_at_once(digits_model, graph, digits):
+    found = tgp.search_plan(
+        digits_model, graph, digits.train, digits.reward, tgp.Budget(macs_ratio=0.5),
+        tgp.Search(agent="pretrained", rivals=()), progress=False,
+    )  # fmt: skip
+    assert len(found.history) == 1
+    policy = tgp.load_policy("pretrained")
+    assert len(policy.record["trained_on"]) > 20
+    assert not any("resnet56" in name for name in policy.record["trained_on"])
+
+
+def test_a_front_has_a_plan_for_each_budget_from_one_policy(digits_model, graph, digits, tmp_path):
+    ratios = (0.3, 0.6)
+    front = tgp.search_front(
+        digits_model, graph, digits.train, digits.reward,
+        [tgp.Budget(macs_ratio=ratio) for ratio in ratios],
+        tgp.Search(evaluations=12, options=SHORT, reward_examples=100), progress=False,
+    )  # fmt: skip
+    dense = tgp.count_macs(digits_model)
+    for ratio, point in zip(ratios, front.points, strict=True):
+        share = tgp.count_macs(tgp.prune(digits_model, point.plan)) / dense
+        assert point.shares["macs"] == pytest.approx(share) and ratio - 0.05 < share <= ratio
+    assert [row["problem"] for row in front.history] == [0, 1] * 6
+    assert front.dense_reward > 0.9
+    front.plot(tmp_path / "front.svg")
+    assert "reward" in (tmp_path / "front.svg").read_text()
+    with pytest.raises(tgp.UserError, match="one that a budget limits"):
+        front.plot(tmp_path / "other.svg", "params")
+
+
+def test_a_front_is_refused_before_it_starts(digits_model, graph, digits):
+    budgets = [tgp.Budget(macs_ratio=0.5), tgp.Budget(macs=10)]
+    with pytest.raises(tgp.UserError, match="can only reach"):
+        tgp.search_front(digits_model, graph, digits.train, digits.reward, budgets)
+    with pytest.raises(tgp.UserError, match="by the agent 'sac', not 'cma_es'"):
+        tgp.search_front(
+            digits_model, graph, digits.train, digits.reward, budgets[:1],
+            tgp.Search(agent="cma_es"),
+        )  # fmt: skip
+
+
+def test_an_unknown_option_and_an_unknown_method_are_refused(digits_model, graph, digits):
+    arguments = (digits_model, graph, digits.train, digits.reward, tgp.Budget(macs_ratio=0.5))
+    with pytest.raises(tgp.UserError, match="has no option 'learning': it takes encoder"):
+        tgp.search_plan(*arguments, tgp.Search(options={"learning": 1}, rivals=()))
+    with pytest.raises(tgp.UserError, match=r"must be one of sac, .*, not 'magic'"):
+        tgp.search_plan(*arguments, tgp.Search(agent="magic"))
+
+
+def test_every_method_is_documented():
+    from tfgraphprune.search.registry import searcher_class
+
+    assert all(searcher_class(name).__doc__ for name in SEARCHERS)

@@ -1,0 +1,61 @@
+"""How much a network's outputs change where one group alone is cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.pruning.batchnorm import BatchNormEstimator
+from tfgraphprune.pruning.criteria import Importance
+from tfgraphprune.pruning.masking import Silencer
+from tfgraphprune.pruning.plan import most_important
+
+KEPT = {"change_at_half": 0.5, "change_at_quarter": 0.25}
+"""The columns, and the share of channels that stays for each."""
+
+
+def output_changes(
+    graph: LayerGraph, images: np.ndarray, importance: Importance
+) -> tuple[dict[str, np.ndarray], int]:
+    """Sensitivity samples in the manner of Galen (arXiv 2212.07818), but without labels.
+
+    The change `d` is the squared difference of the outputs over their variance, with BatchNorm
+    on the statistics of these images; the sample is `d / (1 + d)`.
+
+    Args:
+        graph: the dense model's graph.
+        images: inputs of one forward pass; some 100 are enough.
+        importance: which channels stay.
+
+    Returns:
+        The columns of `KEPT`, float64 `[groups]` each, and the images that were forwarded.
+    """
+    groups = graph.prunable_groups
+    silencer = Silencer(graph)
+    estimator = BatchNormEstimator(silencer.model)
+    batch = tf.constant(images, tf.float32)
+
+    def outputs() -> list[np.ndarray]:
+        return [np.asarray(t, np.float64) for t in tf.nest.flatten(estimator.outputs(batch))]
+
+    silencer.apply({})
+    dense = outputs()
+    columns: dict[str, Any] = {}
+    for name, share in KEPT.items():
+        values = []
+        for group in groups:
+            count = max(1, round(share * group.size))
+            silencer.apply({group.name: most_important(importance[group.name], count)})
+            change = np.mean([_distance(a, b) for a, b in zip(dense, outputs(), strict=True)])
+            values.append(change / (1 + change))
+        columns[name] = np.array(values)
+    return columns, len(images) * (1 + len(KEPT) * len(groups))
+
+
+def _distance(dense: np.ndarray, cut: np.ndarray) -> float:
+    """Mean squared difference over variance; large, but finite, where an output overflows."""
+    distance = np.mean((dense - cut) ** 2) / max(dense.var(), 1e-12)
+    return float(np.nan_to_num(distance, nan=1e6, posinf=1e6))

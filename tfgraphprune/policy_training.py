@@ -1,0 +1,190 @@
+"""Training of a policy on many networks at once, so that it serves networks it has not seen."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import tf_keras as keras
+
+import tfgraphprune
+from tfgraphprune.cost.projection import resolve_limits
+from tfgraphprune.embedding.sensitivity import output_changes
+from tfgraphprune.errors import UserError
+from tfgraphprune.experiment import load_splits
+from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.identity import identity, plain
+from tfgraphprune.models import network_by_name
+from tfgraphprune.pipeline import save_model
+from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
+from tfgraphprune.search.evaluation.evaluator import RewardEvaluator
+from tfgraphprune.search.plan_problem import SENSITIVITY_EXAMPLES, PlanProblem
+from tfgraphprune.search.plan_search import sample
+from tfgraphprune.search.policy import Policy, load_policy
+from tfgraphprune.search.registry import require
+from tfgraphprune.settings import Budget
+from tfgraphprune.shipping import accuracy
+from tfgraphprune.training.data import Splits
+from tfgraphprune.training.finetune import finetune
+from tfgraphprune.workdir import WorkDir
+
+
+def train_policy(config: Any, workdir: str | os.PathLike, overwrite: bool = False) -> Policy:
+    """Train the dense networks that a config lists, then one policy for all of them.
+
+    Every network is a search problem at every budget; the policy's weights are kept apart from
+    all of them. Resumes in `workdir`, where the policy is saved in the end: `policy.json`,
+    with the networks that it has seen, and `policy.npz`.
+
+    Args:
+        config: an `ml_collections.ConfigDict` like `configs/universal_policy.py`.
+        workdir: folder of the run.
+        overwrite: start again, deleting the files of the run in the folder.
+
+    Raises:
+        UserError: anything in the config that can't be used, before training starts.
+        MissingExtraError: TF-Agents is not installed.
+    """
+    require("sac")
+    budgets = [Budget(macs_ratio=ratio) for ratio in config.macs_ratios]
+    budgets += [Budget(params_ratio=ratio) for ratio in config.params_ratios]
+    networks = [_parsed(text, config.data) for text in config.networks]
+    used = dict.fromkeys(data for _, data in networks)
+    splits = {name: load_splits(config.data[name]) for name in used}
+    models = []
+    for name, data in networks:
+        keras.utils.set_random_seed(config.seed)
+        part = splits[data]
+        models.append(network_by_name(name, part.classes, part.input_shape))  # type: ignore[arg-type]
+    content = plain(config.to_dict())
+    key = identity(
+        models[0],
+        LayerGraph.from_model(models[0]).fingerprint,
+        [part for name in sorted(splits) for part in (splits[name].train, splits[name].reward)],
+        {"config": content, "policy": True},
+    )
+    files = [f"dense_{number}.keras" for number in range(len(models))]
+    outputs = ("policy.json", "policy.npz", *files)
+    with WorkDir.open(workdir, key, outputs, overwrite) as run:
+        if run.finished:
+            return load_policy(run.folder)
+        problems, names = [], []
+        for number, (model, (name, data)) in enumerate(zip(models, networks, strict=True)):
+            accuracy = _train(run, config, number, model, splits[data], files[number])
+            found = _problems(config, model, splits[data], budgets)
+            problems += found
+            names += [f"{name}@{data}, dense {accuracy:.3f}, {_said(b)}" for b in budgets]
+        policy = _searched(run, config, problems, names)
+        _save(run, policy)
+        run.finish()
+        return policy
+
+
+def _parsed(text: str, known: Mapping[str, Any]) -> tuple[str, str]:
+    name, _, data = text.partition("@")
+    if data not in known:
+        raise UserError(
+            f"each of networks is written NAME@DATA with one of the data {', '.join(known)}, "
+            f"not {text!r}."
+        )
+    return name, data
+
+
+def _said(budget: Budget) -> str:
+    return ", ".join(f"{name} {value}" for name, value in vars(budget).items() if value)
+
+
+def _train(run: WorkDir, config: Any, number: int, model: Any, splits: Splits, file: str) -> float:
+    """Train a dense network, or load it; its accuracy on the reward images."""
+    done = run.done(f"dense_{number}")
+    if done is not None:
+        model.set_weights(keras.models.load_model(run.folder / file, compile=False).get_weights())
+        return done
+    train = config.train
+    examples = min(train.examples, len(splits.train[0]))
+    finetune(
+        model,
+        sample(splits.train, examples, config.seed),
+        epochs=max(1, round(train.steps * train.batch_size / examples)),
+        optimizer=train.optimizer,
+        learning_rate=train.learning_rate,
+        batch_size=train.batch_size,
+        augment=train.augment or None,
+        validation_data=splits.reward,
+        seed=config.seed,
+        checkpoint_dir=run.directory("checkpoints", f"dense_{number}"),
+        on_epoch=lambda row: run.log_row(f"dense {number}", row, "epoch"),
+    )
+    # After a short training the moving statistics are still those of the start.
+    reestimate_batchnorm(model, sample(splits.train, 1000, config.seed))
+    save_model(run, file, model)
+    return run.mark(f"dense_{number}", accuracy(model, splits.reward))
+
+
+def _problems(
+    config: Any, model: Any, splits: Splits, budgets: Sequence[Budget]
+) -> list[PlanProblem]:
+    graph = LayerGraph.from_model(model)
+    search = config.search
+    calibration = sample(splits.train, search.calibration_examples, config.seed)
+    reward = tuple(part[: search.reward_examples] for part in splits.reward)
+    evaluator = RewardEvaluator(graph, calibration, reward)
+    some = calibration[0][:SENSITIVITY_EXAMPLES]
+    changes = output_changes(graph, some, evaluator.importance)
+    return [
+        PlanProblem.of(
+            graph,
+            resolve_limits(budget, graph),
+            evaluator,
+            calibration,
+            min_keep=search.min_keep,
+            changes=changes,
+        )
+        for budget in budgets
+    ]
+
+
+def _searched(
+    run: WorkDir,
+    config: Any,
+    problems: Sequence[PlanProblem],
+    names: Sequence[str],
+) -> Policy:
+    from tfgraphprune.search.joint import run_joint  # needs TF-Agents
+
+    search = config.search
+    found = run_joint(
+        problems,
+        names,
+        evaluations=search.rounds * len(problems),
+        seed=config.seed,
+        options=search.options.to_dict(),
+        checkpoint_dir=run.directory("checkpoints", "policy"),
+        on_evaluation=lambda row: run.log_row(f"policy {row['problem']}", row, "evaluation"),
+    )
+    rewards = {
+        name: {
+            "uniform": history.rows[0]["reward"],
+            "best": history.best_reward,
+            "policy": history.rows[-1]["reward"],
+        }
+        for name, history in zip(names, found.histories, strict=True)
+    }
+    record = {
+        "trained_on": rewards,
+        "seed": config.seed,
+        "search": plain(search.to_dict()),
+        "version": tfgraphprune.__version__,
+    }
+    return replace(found.policy, record=record)
+
+
+def _save(run: WorkDir, policy: Policy) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        policy.save(folder)
+        for path in sorted(Path(folder).iterdir()):
+            run.write(path.name, path.read_bytes())

@@ -1,0 +1,1 @@
+"""The agents, built on TF-Agents: what they learn with, and what they share."""

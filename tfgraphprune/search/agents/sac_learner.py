@@ -1,0 +1,244 @@
+"""TF-Agents' soft actor-critic on one or several search problems at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import policy_step, trajectory
+from tf_agents.trajectories import time_step as ts
+
+from tfgraphprune.embedding.bank import GraphBank
+from tfgraphprune.search.agents.environment import PruningEnvironment
+from tfgraphprune.search.agents.networks import GroupActor, GroupCritic
+from tfgraphprune.search.agents.stateless import (
+    StatelessReplayBuffer,
+    StatelessSacAgent,
+    stateless_seed,
+)
+from tfgraphprune.search.determinism import deterministic_ops
+from tfgraphprune.search.policy import Policy, load_policy
+from tfgraphprune.search.problem import Outcome, Proposal, SearchProblem
+
+
+@dataclass(frozen=True)
+class SacSettings:
+    """Hyperparameters; the defaults were measured on CIFAR-10 ResNet-20 and ResNet-56.
+
+    Attributes:
+        encoder: a name in `ENCODERS`.
+        hidden: width of encoders and heads.
+        layers: depth of the encoders.
+        warmup: uniformly random episodes at the start; at most a quarter of all.
+        steps: training steps an episode.
+        batch: transitions a training step.
+        learning_rate: Adam's, of actor and critics.
+        alpha_learning_rate: Adam's, of the entropy weight.
+        alpha: the entropy weight at the start; of the mean entropy a group, so that it serves
+            networks of any size.
+        tau: share of the critics that the target critics take over each step.
+        clip: largest norm of each gradient.
+        policy: a `Policy`, or the folder of a saved one, to start from; encoder, hidden and
+            layers are then the policy's.
+    """
+
+    encoder: str = "multi_stage"
+    hidden: int = 32
+    layers: int = 2
+    warmup: int = 40
+    steps: int = 10
+    batch: int = 64
+    learning_rate: float = 1e-3
+    alpha_learning_rate: float = 3e-3
+    alpha: float = 0.6
+    tau: float = 0.01
+    clip: float = 5.0
+    policy: Any = None
+
+
+_EXPLORE, _REPLAY = 8, 9
+"""Purposes of random draws beside those of the losses."""
+
+
+class SacLearner:
+    """SAC ([Haarnoja et al., 2018](https://arxiv.org/abs/1812.05905)) over whole plans.
+
+    The replay buffer holds executed actions, which stand for the channel counts that were
+    rewarded, and raw rewards; training standardises them by a mean and a deviation for each
+    problem. Log-probabilities are means over the groups of each network, without padding.
+
+    Args:
+        problems: networks with their budgets, of equal features.
+        capacity: evaluations that the replay buffer holds.
+        seed: of weights and draws.
+        settings: hyperparameters.
+    """
+
+    def __init__(
+        self, problems: Sequence[SearchProblem], capacity: int, seed: int, settings: SacSettings
+    ):
+        self._problems = tuple(problems)
+        self._seed = seed
+        start = settings.policy
+        start = load_policy(start) if isinstance(start, str) else start
+        shape = start.shape if start else (settings.encoder, settings.hidden, settings.layers)
+        self._shape: dict[str, Any] = dict(zip(("encoder", "hidden", "layers"), shape, strict=True))
+        self._settings = settings
+        bank = GraphBank([problem.graph for problem in problems])
+        self.environment = PruningEnvironment(problems, bank)
+        # TF-Agents builds networks on unseeded random inputs, which op determinism refuses.
+        with deterministic_ops(False):
+            self.agent = self._agent(bank)
+        if start is not None:
+            start.check(problems[0].graph)
+            self._load(start)
+        self.replay = StatelessReplayBuffer(
+            self.agent.collect_data_context.transition_spec, batch_size=1, max_length=capacity
+        )
+        self._means = tf.Variable(tf.zeros(len(problems)), name="reward_mean")
+        self._deviations = tf.Variable(tf.ones(len(problems)), name="reward_deviation")
+        self._step: ts.TimeStep = self.environment.reset()
+        self._act = tf.function(self._actions, autograph=False)
+        self._learn = tf.function(self._train_steps, autograph=False)
+
+    def act(self, episode: int, number: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """The most likely action for a problem, and one that explores; float32 `[G]` each."""
+        self.environment.number = number
+        start = _batched(self.environment.reset())
+        groups = len(self._problems[number].graph.names)
+        found = self._act(start, stateless_seed(self._seed, _EXPLORE, episode))
+        greedy, exploring = (action.numpy()[0, :groups] for action in found)
+        return greedy, exploring
+
+    def play(self, proposal: Proposal, floor: float, best: float, number: int = 0) -> Outcome:
+        """One episode of the environment."""
+        environment = self.environment
+        environment.number = number
+        environment.floor_reward, environment.best_reward = floor, best
+        first = environment.reset()
+        last = environment.step(environment.padded(np.asarray(proposal)))
+        outcome = environment.last_outcome
+        action = policy_step.PolicyStep(environment.padded(outcome.execution.action), (), ())
+        self.replay.add_batch(_batched(trajectory.Transition(first, action, last)))
+        return outcome
+
+    def standardise(self) -> None:
+        """From now on, judge rewards by what each problem has given so far."""
+        stored = self.replay.everything()
+        rewards = stored.next_time_step.reward.numpy()
+        numbers = stored.time_step.observation["graph"].numpy()
+        for number in range(len(self._problems)):
+            own = rewards[numbers == number]
+            if len(own):
+                deviation = own.std()
+                self._means[number].assign(own.mean())
+                self._deviations[number].assign(deviation if deviation > 1e-6 else 1.0)
+
+    def learn(self) -> dict[str, float]:
+        """`settings.steps` training steps; the losses of the last one."""
+        critic, actor = self._learn()
+        return {"critic_loss": float(critic), "actor_loss": float(actor)}
+
+    def policy(self) -> Policy:
+        """The actor's and the critics' weights, apart from any graph."""
+        actor, critics = self._networks()
+        return Policy(
+            **self._shape,
+            feature_names=self._problems[0].graph.feature_names,
+            relations=len(self._problems[0].graph.adjacency),
+            actor=actor.get_weights(),
+            critics=[critic.get_weights() for critic in critics],
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Networks, targets, optimizers, entropy weight, counters, replay, normaliser."""
+        return {
+            "agent": self.agent,
+            "replay": self.replay,
+            "reward_mean": self._means,
+            "reward_deviation": self._deviations,
+        }
+
+    def _networks(self) -> tuple[Any, list[Any]]:
+        agent = self.agent
+        return agent._actor_network, [agent._critic_network_1, agent._critic_network_2]
+
+    def _load(self, policy: Policy) -> None:
+        actor, critics = self._networks()
+        actor.set_weights(policy.actor)
+        for critic, weights in zip(critics, policy.critics, strict=bool(policy.critics)):
+            critic.set_weights(weights)
+        self.agent.initialize()  # the targets start on the critics
+
+    def _actions(self, start: ts.TimeStep, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        distribution = self.agent.collect_policy.distribution(start).action
+        return distribution.mode(), distribution.sample(seed=seed)
+
+    def _train_steps(self) -> tuple[tf.Tensor, tf.Tensor]:
+        def step(number: tf.Tensor, critic: tf.Tensor, actor: tf.Tensor) -> tuple:
+            seed = stateless_seed(self._seed, _REPLAY, self.agent.train_step_counter)
+            losses = self.agent.train(self._standardised(self._settings.batch, seed)).extra
+            return number + 1, losses.critic_loss, losses.actor_loss
+
+        return tf.while_loop(
+            lambda number, critic, actor: number < self._settings.steps,
+            step,
+            (tf.constant(0), tf.constant(0.0), tf.constant(0.0)),
+        )[1:]
+
+    def _standardised(self, count: int, seed: tf.Tensor) -> trajectory.Transition:
+        batch = self.replay.sample(count, seed)
+        last = batch.next_time_step
+        number = last.observation["graph"]
+        mean, deviation = tf.gather(self._means, number), tf.gather(self._deviations, number)
+        return batch._replace(next_time_step=last._replace(reward=(last.reward - mean) / deviation))
+
+    def _agent(self, bank: GraphBank) -> StatelessSacAgent:
+        settings = self._settings
+        time_step_spec = tensor_spec.from_spec(self.environment.time_step_spec())
+        action_spec = tensor_spec.from_spec(self.environment.action_spec())
+        observation_spec = time_step_spec.observation
+        shape = self._shape
+        # Seeds of their own: the second critic is no check of the first if they start alike.
+        seeds = [int(s) for s in np.random.SeedSequence(self._seed).generate_state(3) % (2**31 - 1)]
+        critics = [
+            GroupCritic(
+                (observation_spec, action_spec), bank, **shape, seed=s, name=f"GroupCritic{i}"
+            )
+            for i, s in enumerate(seeds[1:], 1)
+        ]
+        optimizers = [
+            keras.optimizers.legacy.Adam(rate)
+            for rate in (settings.learning_rate,) * 2 + (settings.alpha_learning_rate,)
+        ]
+        agent = StatelessSacAgent(
+            self._seed,
+            bank,
+            time_step_spec,
+            action_spec,
+            critic_network=critics[0],
+            critic_network_2=critics[1],
+            actor_network=GroupActor(observation_spec, action_spec, bank, **shape, seed=seeds[0]),
+            actor_optimizer=optimizers[0],
+            critic_optimizer=optimizers[1],
+            alpha_optimizer=optimizers[2],
+            # SacAgent's own defaults are no target averaging and half the usual target entropy.
+            target_update_tau=settings.tau,
+            gamma=0.99,
+            target_entropy=-1.0,
+            initial_log_alpha=float(np.log(settings.alpha)),
+            gradient_clipping=settings.clip,
+            train_step_counter=tf.Variable(0, dtype=tf.int64, name="train_step"),
+        )
+        agent.initialize()
+        agent.create_optimizer_state()
+        return agent
+
+
+def _batched(nest: Any) -> Any:
+    return tf.nest.map_structure(lambda x: tf.convert_to_tensor(x)[None], nest)

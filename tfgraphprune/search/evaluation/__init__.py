@@ -1,0 +1,1 @@
+"""The reward of a plan, without building its network."""

@@ -1,0 +1,1 @@
+"""The methods that an agent has to beat, in the same harness: one file each."""

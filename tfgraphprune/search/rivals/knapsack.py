@@ -1,0 +1,95 @@
+"""A knapsack of channels: importance against cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfgraphprune.cost.projection import Projection
+from tfgraphprune.pruning.criteria import Taylor
+from tfgraphprune.search.plan_problem import PlanProblem
+from tfgraphprune.search.problem import SearchProblem
+from tfgraphprune.search.rivals.allocation import one_less, spent
+from tfgraphprune.search.searcher import Searcher
+
+
+@dataclass(frozen=True)
+class KnapsackSettings:
+    """How the cost is made separable.
+
+    Attributes:
+        rounds: how often the cost of a channel is taken anew at the counts found so far.
+    """
+
+    rounds: int = 8
+
+
+class KnapsackSearch(Searcher):
+    """HALP (Shen et al., "Structural Pruning via Latency-Saliency Knapsack", NeurIPS 2022).
+
+    The value of a group's n best channels is their summed first-order Taylor importance, on
+    training images; their weight is what a channel costs while the others are as they are. As
+    that cost depends on the neighbours' widths, it is taken anew for some rounds. The relaxed
+    problem is solved by its Lagrange multiplier, found by bisection, and the projection makes
+    the budget exact. One evaluation; each gradient is charged as three images.
+    """
+
+    Settings = KnapsackSettings
+
+    @classmethod
+    def needed(cls, evaluations: int, problem: SearchProblem) -> int:
+        """One."""
+        return min(evaluations, 1)
+
+    def propose(self, episode: int) -> np.ndarray:
+        """The action that stands for the solution."""
+        problem = self.problem
+        assert isinstance(problem, PlanProblem)
+        importance = Taylor(problem.training)(problem.layers)
+        problem.images += 3 * len(problem.training[0])
+        values = []
+        for group in problem.layers.prunable_groups:
+            each = np.maximum(importance[group.name], 0)
+            # The channels that stay are those that the evaluator keeps.
+            kept = problem.evaluator.importance[group.name]
+            ranked = np.argsort(-np.asarray(kept), kind="stable")
+            values.append(np.concatenate([[0], np.cumsum(each[ranked])]))
+        return problem.action_of(solve(problem.projection, values, self.settings.rounds).tolist())
+
+
+def solve(projection: Projection, values: list[np.ndarray], rounds: int) -> np.ndarray:
+    """Counts of the largest summed value within the limits.
+
+    Args:
+        projection: sizes, steps, smallest widths and limits.
+        values: of keeping 0, 1, ... channels of each group.
+        rounds: how often the cost of a channel is taken anew.
+    """
+    choices = []
+    for size, step, low in zip(projection.sizes, projection.steps, projection.lowest, strict=True):
+        widths = np.arange(low, size + 1, step)
+        choices.append(np.append(widths, size) if widths[-1] != size else widths)
+    counts = projection.sizes.copy()
+    prices = np.zeros(len(counts))
+    for number in range(rounds):
+        trials = one_less(projection, counts, projection.steps)
+        cut = np.maximum(counts - trials.diagonal(), 1)
+        now = (spent(projection, counts) - spent(projection, trials)) / cut
+        prices = now if number == 0 else (prices + now) / 2
+        scale = sum(float(v[-1]) for v in values) / max(float(prices.sum()), 1e-12)
+        low, high = -60.0, 60.0  # powers of e by which a price counts
+        for _ in range(60):
+            middle = (low + high) / 2
+            found = _at(choices, values, prices * scale * np.exp(middle))
+            low, high = (low, middle) if projection.fits(found) else (middle, high)
+        counts = _at(choices, values, prices * scale * np.exp(high))
+    return counts
+
+
+def _at(choices: list[np.ndarray], values: list[np.ndarray], prices: np.ndarray) -> np.ndarray:
+    picked = [
+        widths[int(np.argmax(value[widths] - price * widths))]
+        for widths, value, price in zip(choices, values, prices, strict=True)
+    ]
+    return np.array(picked)
