@@ -97,7 +97,6 @@ def _table(rows: list[dict[str, Any]]) -> str:
         "channels by L2 norm; medians of alternated runs, CPU seconds. Torch-Pruning 1.6.1 with",
         "PyTorch 2.13.0 builds a dependency graph, makes a pruner (which builds it again) and cuts",
         "in place; tfgraphprune reads the graph with its groups, ranks, and builds a new model.",
-        "The machine was shared with other work.",
         "",
         "| model | ours: read + groups | importance | cut | all | Torch-Pruning: graph | pruner "
         "| importance + cut | all |",
