@@ -29,10 +29,39 @@ def test_the_result_has_plan_history_figures_and_policy(found, graph):
     first, *_, last = (row for row in found.history if row["method"] == "sac")
     groups = len(graph.prunable_groups)
     assert first["images"] == 512 + 100 + 128 * (1 + 2 * groups)
-    assert last["images"] - first["images"] == 7 * (512 + 100)
+    assert last["images"] - first["images"] == 7 * (512 + 100) + 3 * 512  # the knapsack's
     assert found.methods["sac"]["images"] == last["images"]
     assert found.methods["uniform"]["images"] == 512 + 100
     assert found.policy.shape == ("gcn", 8, 1)
+
+
+def test_the_knapsack_s_plan_is_tried_first_and_charged_once(
+    found, digits_model, graph, digits, tmp_path
+):
+    rows = [row for row in found.history if row["method"] == "sac"]
+    search = {"evaluations": 8, "options": SHORT, "reward_examples": 100, "rivals": ()}
+
+    def again(**more):
+        return tgp.search_plan(
+            digits_model, graph, digits.train, digits.reward, tgp.Budget(macs_ratio=0.5),
+            tgp.Search(**{**search, **more}), progress=False, checkpoint_dir=tmp_path / "search",
+            on_evaluation=stop,
+        )  # fmt: skip
+
+    def stop(row):
+        if row["evaluation"] == 2 and not stopped:
+            stopped.append(row)
+            raise KeyboardInterrupt
+
+    knapsack = tgp.search_plan(
+        digits_model, graph, digits.train, digits.reward, tgp.Budget(macs_ratio=0.5),
+        tgp.Search(**{**search, "agent": "knapsack", "options": {}}), progress=False,
+    )  # fmt: skip
+    assert rows[1]["counts"] == knapsack.history[0]["counts"]
+    stopped = []
+    with pytest.raises(KeyboardInterrupt):
+        again()
+    assert again().history == rows
 
 
 def test_a_policy_travels_without_and_with_a_search(found, digits, tmp_path):

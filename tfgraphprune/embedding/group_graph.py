@@ -94,8 +94,12 @@ class GroupGraph:
                 f"adjacency must have the shape (relations, {groups}, {groups}), "
                 f"not {self.adjacency.shape}."
             )
-        if self.motifs is None:
-            object.__setattr__(self, "motifs", Motifs.none(groups))
+        motifs = self.motifs or Motifs.none(groups)
+        object.__setattr__(self, "motifs", motifs)
+        for name in ("makes", "reads"):
+            wanted, found = (groups, len(motifs.nodes)), getattr(motifs, name).shape
+            if found != wanted:
+                raise UserError(f"the motifs' {name} must have the shape {wanted}, not {found}.")
 
     def permute(self, order: Sequence[int]) -> GroupGraph:
         """The same graph with its groups in another order; group `order[i]` becomes group `i`.

@@ -79,5 +79,23 @@ def test_several_problems_are_padded_to_the_largest():
         assert not observation["features"][groups:].any()
         action = environment.padded(np.linspace(-1, 1, groups))
         assert action.shape == (5,)
-        environment.step(action)
-        assert environment.last_execution.counts == problem.execute(action[:groups]).counts
+        expected = problem.execute(action[:groups]).counts
+        for padding in (0.0, -1.0, 1.0):
+            environment.reset()
+            action[groups:] = padding
+            last = environment.step(action)
+            assert environment.last_execution.counts == problem.rewarded[-1] == expected
+            assert last.reward == np.float32(problem.reward(expected))
+            assert last.observation["graph"] == number
+
+
+def test_a_reward_is_told_the_best_so_far(monkeypatch):
+    problem = PatternProblem(4)
+    told = []
+    monkeypatch.setattr(problem, "reward", lambda counts, at_least: told.append(at_least) or 0.0)
+    environment = PruningEnvironment([problem])
+    for best in (-np.inf, -0.5):
+        environment.best_reward = best
+        environment.reset()
+        environment.step(np.zeros(4, np.float32))
+    assert told == [-np.inf, -0.5]

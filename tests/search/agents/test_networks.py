@@ -150,12 +150,21 @@ def test_copies_share_no_weights_and_start_from_the_same_seed():
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_time_dimension_is_allowed():
-    graph = chain_graph(4)
-    features = np.stack([graph.features] * 6).reshape(2, 3, *graph.features.shape)
-    distribution = actor(graph)(observed(features))[0]
-    assert distribution.mode().shape == (2, 3, 4)
-    assert critic(graph)((observed(features), distribution.mode()))[0].shape == (2, 3)
+def test_a_time_dimension_changes_nothing():
+    bank = GraphBank([chain_graph(4), chain_graph(3, seed=2)])
+    network, judge = actor(bank), critic(bank)
+    numbers = np.array([0, 1, 1, 0, 0, 1])
+    noise = np.random.default_rng(0).normal(size=(6, *bank.features.shape[1:]))
+    features = tf.constant(bank.features[numbers] + noise, tf.float32)
+    flat = {"features": features, "graph": tf.constant(numbers)}
+    timed = tf.nest.map_structure(lambda x: tf.reshape(x, [2, 3, *x.shape[1:]]), flat)
+    expected, found = (network(each)[0] for each in (flat, timed))
+    for part in ("mode", "stddev"):
+        ours = (getattr(d.input_distribution, part)().numpy() for d in (found, expected))
+        np.testing.assert_allclose(next(ours).reshape(6, 4), next(ours), atol=1e-6)
+    values = judge((timed, found.mode()))[0].numpy()
+    np.testing.assert_allclose(values.ravel(), judge((flat, expected.mode()))[0], atol=1e-6)
+    assert values.shape == (2, 3) and np.ptp(values) > 1e-2
 
 
 def test_spread_stays_within_its_bounds():

@@ -1,27 +1,21 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from tf_agents.policies import greedy_policy, policy_saver
 from tf_agents.utils import common
 
-from tests.search.synthetic import PatternProblem, Stopped, StoppingProblem
+from tests.search.agents.episodes import check_that_a_stop_changes_nothing
+from tests.search.agents.episodes import play as run
+from tests.search.synthetic import PatternProblem, chain_graph
+from tfgraphprune.errors import UserError
 from tfgraphprune.search.agents.sac import SacSearch
 from tfgraphprune.search.agents.sac_learner import SacLearner, SacSettings
-from tfgraphprune.search.determinism import deterministic_ops
 from tfgraphprune.search.loop import run_search
 from tfgraphprune.search.policy import Policy
 
 SHORT = {"steps": 2, "batch": 8}
-
-
-def run(search, first, last):
-    """Episodes `first` to `last - 1`; their outcomes."""
-    outcomes = []
-    with deterministic_ops():
-        for episode in range(first, last):
-            outcomes.append(search.play(search.propose(episode), 0.0))
-            search.observe(episode, outcomes[-1])
-    return outcomes
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +67,42 @@ def test_rewards_are_standardised_by_the_random_episodes(searched):
     every = (np.float32([o.reward for o in outcomes]) - start.mean()) / start.std()
     distance = np.abs(batch.next_time_step.reward.numpy()[:, None] - every[None])
     assert distance.min(1).max() < 1e-4
+
+
+@pytest.fixture(scope="module")
+def alone_and_together():
+    """Learners for a small problem alone and beside a larger one, with the same weights."""
+    small, large = PatternProblem(3), PatternProblem(6, seed=2)
+    alone = SacLearner([small], 8, 0, SacSettings())
+    both = SacLearner([large, small], 8, 0, SacSettings())
+    for ours, theirs in zip(both.agent.variables, alone.agent.variables, strict=True):
+        ours.assign(theirs)
+    return alone, both
+
+
+def test_rewards_are_standardised_problem_by_problem(alone_and_together):
+    learner = alone_and_together[1]
+    problems = learner._problems
+    random = np.random.default_rng(0)
+    played = [[], []]
+    for turn in range(8):
+        number = turn % 2
+        action = random.uniform(-1, 1, len(problems[number].graph.names))
+        played[number].append(learner.play(action, 0.0, number=number))
+    learner.standardise()
+    batch = learner._standardised(200, tf.constant([0, 1]))
+    numbers = batch.next_time_step.observation["graph"].numpy()
+    stored, rewards = batch.action_step.action.numpy(), batch.next_time_step.reward.numpy()
+    for number, outcomes in enumerate(played):
+        raw = np.float32([o.reward for o in outcomes])
+        expected = (raw - raw.mean()) / raw.std()
+        groups = len(problems[number].graph.names)
+        assert not stored[numbers == number][:, groups:].any()
+        for action, reward in zip(
+            stored[numbers == number][:, :groups], rewards[numbers == number], strict=True
+        ):
+            which = [np.array_equal(o.execution.action, action) for o in outcomes].index(True)
+            assert reward == pytest.approx(expected[which], abs=1e-4)
 
 
 def test_episodes_start_uniform_then_random_then_explore_then_settle(searched):
@@ -153,25 +183,40 @@ def test_what_is_learned_is_the_actor_apart_from_the_graph(searched):
     assert policy.action(PatternProblem(9).graph).shape == (9,)
 
 
-def test_a_search_starts_from_a_policy(searched):
+@pytest.mark.parametrize("how", ["given", "saved", "without critics"])
+def test_a_search_starts_from_a_policy(tmp_path, searched, how):
     search, _ = searched
     policy = search.learned()
+    start = replace(policy, critics=[]) if how == "without critics" else policy
+    if how == "saved":
+        policy.save(tmp_path)
+        start = str(tmp_path)
     problem = PatternProblem(7, seed=3)
-    warm = SacSearch(problem, 12, seed=1, options={**SHORT, "policy": policy})
+    warm = SacSearch(problem, 12, seed=1, options={**SHORT, "policy": start})
     np.testing.assert_allclose(warm.propose(0), policy.action(problem.graph), atol=1e-6)
+    np.testing.assert_allclose(warm.propose(0), warm.learner.act(0)[0], atol=1e-6)
     assert np.abs(warm.propose(1) - warm.propose(0)).max() > 1e-2
-    for critic, stored in zip(warm.learner._networks()[1], policy.critics, strict=True):
-        for ours, theirs in zip(critic.get_weights(), stored, strict=True):
+    agent = warm.learner.agent
+    targets = [agent._target_critic_network_1, agent._target_critic_network_2]
+    for critic, target, stored in zip(
+        warm.learner._networks()[1], targets, policy.critics, strict=True
+    ):
+        same = [np.array_equal(a, b) for a, b in zip(critic.get_weights(), stored, strict=True)]
+        assert all(same) == (how != "without critics")
+        for ours, theirs in zip(target.get_weights(), critic.get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
     assert isinstance(warm.learned(), Policy)
 
 
-def test_padding_counts_for_nothing_in_log_probabilities():
-    small, large = PatternProblem(3), PatternProblem(6, seed=2)
-    with deterministic_ops(False):
-        alone = SacLearner([small], 4, 0, SacSettings())
-        both = SacLearner([large, small], 4, 0, SacSettings())
-    both.agent._actor_network.set_weights(alone.agent._actor_network.get_weights())
+def test_a_policy_for_other_features_is_refused(searched):
+    problem = PatternProblem(4)
+    problem.graph = chain_graph(4, features=5)
+    with pytest.raises(UserError, match="6 features and 2 types of edges"):
+        SacSearch(problem, 12, seed=1, options={**SHORT, "policy": searched[0].learned()})
+
+
+def test_padding_counts_for_nothing_in_log_probabilities(alone_and_together):
+    alone, both = alone_and_together
 
     def step(learner, number):
         learner.environment.number = number
@@ -182,35 +227,29 @@ def test_padding_counts_for_nothing_in_log_probabilities():
         learner.agent._draws = 0
         return learner.agent._actions_and_log_probs(step(learner, number))
 
-    actions, log_prob = sampled(both, 1)
     normal = alone.agent.collect_policy.distribution(step(alone, 0)).action.input_distribution
-    raw = np.arctanh(actions.numpy()[0, :3])
-    expected = (
-        -0.5 * ((raw - normal.loc[0]) / normal.stddev()[0]) ** 2
-        - np.log(normal.stddev()[0])
-        - 0.5 * np.log(2 * np.pi)
-        - np.log(1 - np.tanh(raw) ** 2)
-    )
-    np.testing.assert_allclose(log_prob[0], np.mean(expected), rtol=1e-3)
+    for learner, number in ((alone, 0), (both, 1)):
+        actions, log_prob = sampled(learner, number)
+        raw = np.arctanh(actions.numpy()[0, :3])
+        expected = (
+            -0.5 * ((raw - normal.loc[0]) / normal.stddev()[0]) ** 2
+            - np.log(normal.stddev()[0])
+            - 0.5 * np.log(2 * np.pi)
+            - np.log(1 - np.tanh(raw) ** 2)
+        )
+        np.testing.assert_allclose(log_prob[0], np.mean(expected), rtol=1e-3)
 
 
 def test_a_search_stopped_in_training_ends_as_one_left_alone(tmp_path):
-    def search(problem, **options):
-        return run_search(problem, "sac", evaluations=10, seed=3, progress=False, **options).rows
-
-    expected = search(PatternProblem(4))
-    with pytest.raises(Stopped):
-        search(StoppingProblem(6), checkpoint_dir=tmp_path)
-    problem = PatternProblem(4)
-    assert search(problem, checkpoint_dir=tmp_path, log_dir=tmp_path / "log") == expected
-    assert len(problem.rewarded) == 10 - 5
-    assert expected[9]["counts"] != expected[8]["counts"]
+    rows = check_that_a_stop_changes_nothing(tmp_path, "sac", {**SHORT, "layers": 1})
+    assert rows[9]["counts"] != rows[8]["counts"]
 
 
 @pytest.mark.parametrize("evaluations", [1, 2])
 def test_one_group_and_next_to_no_evaluations(evaluations):
+    options = {**SHORT, "encoder": "gcn"}
     rows = run_search(
-        PatternProblem(1), "sac", evaluations=evaluations, seed=0, progress=False
+        PatternProblem(1), "sac", evaluations=evaluations, seed=0, options=options, progress=False
     ).rows
     assert len(rows) == evaluations
 

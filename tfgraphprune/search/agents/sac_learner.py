@@ -43,6 +43,8 @@ class SacSettings:
             networks of any size.
         tau: share of the critics that the target critics take over each step.
         clip: largest norm of each gradient.
+        guided: whether the knapsack's plan is tried first and half of the random episodes stay
+            near it.
         policy: a `Policy`, or the folder of a saved one, to start from; encoder, hidden and
             layers are then the policy's.
     """
@@ -58,6 +60,7 @@ class SacSettings:
     alpha: float = 0.6
     tau: float = 0.01
     clip: float = 5.0
+    guided: bool = True
     policy: Any = None
 
 

@@ -80,6 +80,11 @@ class RewardEvaluator:
         for part in (images[:first], images[first:]):
             self._images.append(_batches(part, batch_size))
 
+    @property
+    def is_accuracy(self) -> bool:
+        """Whether the reward is the accuracy on class labels."""
+        return self._metric is None and self._judge is None
+
     def plan(self, counts: Sequence[int]) -> PruningPlan:
         """The plan that keeps the most important channels, this many of each prunable group."""
         kept = {

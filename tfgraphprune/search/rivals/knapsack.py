@@ -44,18 +44,27 @@ class KnapsackSearch(Searcher):
 
     def propose(self, episode: int) -> np.ndarray:
         """The action that stands for the solution."""
-        problem = self.problem
-        assert isinstance(problem, PlanProblem)
-        importance = Taylor(problem.training)(problem.layers)
-        problem.images += 3 * len(problem.training[0])
-        values = []
-        for group in problem.layers.prunable_groups:
-            each = np.maximum(importance[group.name], 0)
-            # The channels that stay are those that the evaluator keeps.
-            kept = problem.evaluator.importance[group.name]
-            ranked = np.argsort(-np.asarray(kept), kind="stable")
-            values.append(np.concatenate([[0], np.cumsum(each[ranked])]))
-        return problem.action_of(solve(problem.projection, values, self.settings.rounds).tolist())
+        assert isinstance(self.problem, PlanProblem)
+        self.problem.images += gradient_images(self.problem)
+        return knapsack_action(self.problem, self.settings.rounds)
+
+
+def gradient_images(problem: PlanProblem) -> int:
+    """What a knapsack's gradients are charged."""
+    return 3 * len(problem.training[0])
+
+
+def knapsack_action(problem: PlanProblem, rounds: int = KnapsackSettings().rounds) -> np.ndarray:
+    """The action that stands for the knapsack's solution; float32 `[G]`."""
+    importance = Taylor(problem.training)(problem.layers)
+    values = []
+    for group in problem.layers.prunable_groups:
+        each = np.maximum(importance[group.name], 0)
+        # The channels that stay are those that the evaluator keeps.
+        kept = problem.evaluator.importance[group.name]
+        ranked = np.argsort(-np.asarray(kept), kind="stable")
+        values.append(np.concatenate([[0], np.cumsum(each[ranked])]))
+    return problem.action_of(solve(problem.projection, values, rounds).tolist())
 
 
 def solve(projection: Projection, values: list[np.ndarray], rounds: int) -> np.ndarray:
