@@ -107,7 +107,7 @@ def _config(**changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model__name": "vgg"}, "model.name must be"),
+        ({"model__name": "vgg"}, "the network must be one of"),
         ({"model__path": "no/such.keras"}, "there is no model file"),
         ({"model__weights": "no/such.npz"}, "can't read weights"),
         ({"model__name": "resnet21"}, "6n \\+ 2"),

@@ -69,7 +69,8 @@ def test_the_wheel_holds_the_package_and_the_configs_and_nothing_else(installed)
     }
     expected = {str(p.relative_to(ROOT)) for p in (ROOT / "tfgraphprune").rglob("*.py")}
     expected |= {f"tfgraphprune/configs/{p.name}" for p in (ROOT / "configs").glob("*.py")}
-    assert found == expected | {"tfgraphprune/py.typed"}
+    data = ("py.typed", "search/pretrained/policy.json", "search/pretrained/policy.npz")
+    assert found == expected | {f"tfgraphprune/{name}" for name in data}
     assert list(installed.glob("*.dist-info/**/LICENSE"))
 
 

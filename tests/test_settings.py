@@ -21,7 +21,9 @@ ACCEPTED = [
     (Search, {"agent": "random", "rivals": (), "evaluations": 1, "min_keep": 1}),
     (Search, {"rivals": ["uniform"], "reward_examples": 1000}),
     (Search, {"evaluations": 0, "policy": "folder", "options": {"steps": 3}}),
-    (Search, {"first_look": 100, "time_limit": 1800.0}),
+    (Search, {"first_look": 100, "time_limit": 1800.0, "criterion": "taylor"}),
+    # Whether there are such methods is for the registry to say.
+    (Search, {"agent": "magic", "rivals": ("no such", "uniform")}),
     (FineTune, {}),
     (FineTune, {"epochs": 0, "recovery": "gradual", "augment": "shift"}),
     (FineTune, {"optimizer": "adam", "learning_rate": 1e-3, "distill": False}),
@@ -43,7 +45,11 @@ REFUSED = [
     (Search, {"evaluations": False}, "evaluations must be a whole number from 1 on, not False."),
     (Search, {"first_look": 0}, "first_look must be a whole number from 1 on, not 0."),
     (Search, {"time_limit": "soon"}, "time_limit is a number of seconds or text such as '30m'"),
-    (Search, {"time_limit": 0}, "time_limit is a number of seconds or text"),
+    *(
+        (Search, {"time_limit": limit}, "time_limit is a number of seconds or text")
+        for limit in (0, -5, "0s", "1d", "", "30 m", NAN, math.inf, True)
+    ),
+    (Search, {"first_look": 1.5}, "first_look must be a whole number from 1 on, not 1.5."),
     (Search, {"evaluations": 1.5}, "evaluations must be a whole number"),
     (Search, {"calibration_examples": True}, "calibration_examples must be a whole number"),
     (Search, {"reward_examples": 0}, "reward_examples must be a whole number from 1 on, not 0."),
@@ -99,4 +105,19 @@ def test_a_ratio_is_accepted_exactly_inside_its_interval(ratio):
     ("text", "found"), [(90, 90.0), ("90", 90.0), ("90s", 90.0), ("30m", 1800.0), ("1.5h", 5400.0)]
 )
 def test_a_time_limit_becomes_seconds(text, found):
-    assert Search(time_limit=text).time_limit == found
+    made = Search(time_limit=text)
+    assert made.time_limit == found and isinstance(made.time_limit, float)
+    assert dataclasses.replace(made) == made
+
+
+def test_what_a_search_is_by_default():
+    made = Search()
+    assert (made.agent, made.rivals, made.evaluations) == ("sac", ("uniform",), 200)
+    assert made.options == {} and made.policy is None and made.time_limit is None
+
+
+def test_options_are_the_search_s_own():
+    given = {"steps": 3}
+    made = Search(options=given)
+    given["steps"] = 4
+    assert made.options == {"steps": 3} and made != Search(options=given)

@@ -113,6 +113,16 @@ def test_projections_by_hand(case):
     assert projection.project(np.array(scores))[0].tolist() == expected
 
 
+NO_SCORES = [[0, np.nan], [np.inf, 0], [0, -np.inf], [0], [0, 0, 0], [[0, 0]], 0.0]
+
+
+@pytest.mark.parametrize("scores", NO_SCORES)
+def test_what_are_no_scores_is_refused(scores):
+    projection = Projection(np.array([9, 9]), np.ones(2), (Limit("l", linear([1, 1]), 10),))
+    with pytest.raises(ValueError, match="scores must be 2 finite numbers, one a group"):
+        projection.project(np.array(scores))
+
+
 def test_a_model_meets_all_entries_of_a_budget():
     graph = LayerGraph.from_model(networks.build("resnet_a"))
     limits = resolve_limits(Budget(macs_ratio=0.5, params=1500, file_bytes=20_000), graph, 2000.0)

@@ -55,6 +55,13 @@ def test_a_probe_is_never_the_answer():
     made.append(Outcome(Execution((5, 5), np.zeros(2)), 0.9, probe=True))
     assert made.best_reward == 0.3 and made.best_counts == (0, 9)
     assert made.rows[1]["probe"] and made.rows[1]["best_reward"] == 0.3
+    made.append(Outcome(Execution((6, 6), np.zeros(2)), -0.7, "broken", probe=True), images=4)
+    made.append(Outcome(Execution((7, 7), np.zeros(2)), 0.4), images=5)
+    assert [row["evaluation"] for row in made.rows] == [1, 2, 3, 4]
+    assert [row["images"] for row in made.rows] == [10, 10, 14, 19]
+    assert [row["counts"][0] for row in made.answers] == [0, 7]
+    assert [row["counts"][0] for row in made.succeeded] == [0, 5, 7]
+    assert made.best_counts == (7, 7) and made.floor_reward == 0.3
     only = SearchHistory("method")
     only.append(Outcome(Execution((5, 5), np.zeros(2)), 0.9, probe=True))
     with pytest.raises(UserError, match=r"none did \(the last one: a probe\)"):

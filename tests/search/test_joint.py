@@ -57,24 +57,29 @@ def test_the_last_turns_and_the_policy_agree_on_the_most_likely_action(trained):
     assert np.abs(np.array(problem.execute(action).counts) - last).max() <= 3
 
 
-def test_a_search_stopped_in_training_ends_as_one_left_alone(tmp_path):
-    def search(first, **more):
-        return joint([first, PatternProblem(3, seed=1)], 20, options=TINY, **more)
+def short(first, **more):
+    return joint([first, PatternProblem(3, seed=1)], 16, options=TINY, **more)
 
-    expected = search(PatternProblem(4))
+
+@pytest.fixture(scope="module")
+def expected():
+    return short(PatternProblem(4))
+
+
+def test_a_search_stopped_in_training_ends_as_one_left_alone(tmp_path, expected):
     seen = []
     with pytest.raises(Stopped):
-        search(StoppingProblem(6), checkpoint_dir=tmp_path, on_evaluation=seen.append)
+        short(StoppingProblem(6), checkpoint_dir=tmp_path, on_evaluation=seen.append)
     assert len(seen) == 10
     problem = PatternProblem(4)
-    found = search(problem, checkpoint_dir=tmp_path)
+    found = short(problem, checkpoint_dir=tmp_path)
     assert [h.rows for h in found.histories] == [h.rows for h in expected.histories]
-    assert len(problem.rewarded) == 10 - 5
+    assert len(problem.rewarded) == 8 - 5
     assert found.policy.hash == expected.policy.hash
 
 
-def test_a_search_that_starts_from_a_policy_begins_with_its_actions(trained):
-    policy = trained[1].policy
+def test_a_search_that_starts_from_a_policy_begins_with_its_actions(expected):
+    policy = expected.policy
     problems = [PatternProblem(5, seed=4), PatternProblem(2, seed=5)]
     found = joint(problems, 4, options={"policy": policy, "steps": 1, "batch": 2})
     first = problems[0]

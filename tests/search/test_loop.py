@@ -224,12 +224,24 @@ def test_no_evaluations_are_refused():
 def test_a_time_limit_ends_it_with_the_last_episode():
     problem = PatternProblem(4)
     history = search(problem, time_limit=1e-9)
-    assert len(history.rows) == 2 and history.rows[1]["last"]
-    assert (
-        history.rows[1]["counts"]
-        == list(problem.execute(searcher_class("walk")(problem, EVALUATIONS, 1).propose(11)).counts)
-        or len(problem.rewarded) == 2
-    )
+    assert ["last" in row for row in history.rows] == [False, True]
+    assert problem.rewarded == [tuple(row["counts"]) for row in history.rows]
+    other = PatternProblem(4)
+    alone = searcher_class("walk")(other, EVALUATIONS, 1)
+    alone.observe(0, alone.play(alone.propose(0), 0.0))
+    counts = [other.execute(alone.propose(episode)).counts for episode in (EVALUATIONS - 1, 1)]
+    assert problem.rewarded[1] == counts[0] != counts[1]
+
+
+@pytest.mark.parametrize("limit", [None, 1e6])
+def test_a_time_limit_that_is_not_reached_changes_nothing(alone, limit):
+    assert search(time_limit=limit).rows == alone
+
+
+def test_a_time_limit_waits_for_an_evaluation_that_succeeds():
+    rows = search(FailingProblem(1, 2), time_limit=1e-9).rows
+    assert ["error" in row for row in rows] == [True, True, False, False]
+    assert rows[-1]["last"] and not any("last" in row for row in rows[:-1])
 
 
 def test_time_is_counted_over_all_sessions(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,7 +25,11 @@ def test_comes_back_as_it_was_saved(policy, tmp_path):
     policy.save(tmp_path / "policy")
     loaded = load_policy(tmp_path / "policy")
     assert loaded.shape == policy.shape and loaded.hash == policy.hash
-    assert loaded.record == policy.record and len(loaded.critics) == 1
+    assert loaded.record == policy.record
+    for ours, theirs in zip(
+        [*loaded.actor, *loaded.critics[0]], [*policy.actor, *policy.critics[0]], strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
     for groups in (1, 5, 40):
         graph = chain_graph(groups, seed=groups)
         action = loaded.action(graph)
@@ -37,14 +41,19 @@ def test_is_never_overwritten_by_accident(policy, tmp_path):
     policy.save(tmp_path)
     with pytest.raises(UserError, match="holds a policy already: pass overwrite=True"):
         policy.save(tmp_path)
-    policy.save(tmp_path, overwrite=True)
+    assert load_policy(tmp_path).hash == policy.hash
+    other = replace(policy, actor=[w + 1 for w in policy.actor], record={})
+    other.save(tmp_path, overwrite=True)
+    loaded = load_policy(tmp_path)
+    assert loaded.hash == other.hash != policy.hash and loaded.record == {}
 
 
-def test_weights_that_were_changed_are_refused(policy, tmp_path):
+@pytest.mark.parametrize("name", ["actor/000", "critic0/001"])
+def test_weights_that_were_changed_are_refused(policy, tmp_path, name):
     policy.save(tmp_path)
     with np.load(tmp_path / "policy.npz") as stored:
         arrays = dict(stored)
-    arrays["actor/000"] = arrays["actor/000"] + 1
+    arrays[name] = arrays[name] + 1
     np.savez(tmp_path / "policy.npz", **arrays)
     with pytest.raises(UserError, match="not those that were saved"):
         load_policy(tmp_path)
@@ -58,15 +67,33 @@ def test_a_folder_without_a_policy_is_refused(policy, tmp_path, content):
         load_policy(tmp_path)
 
 
-def test_a_graph_with_other_features_is_refused(policy):
-    with pytest.raises(UserError, match="6 features and 2 types of edges"):
-        policy.action(chain_graph(4, features=5))
+SIX = chain_graph(4)
+OTHERS = {
+    "fewer features": chain_graph(4, features=5),
+    "features in another order": replace(SIX, feature_names=SIX.feature_names[::-1]),
+    "features of other names": replace(SIX, feature_names=tuple("abcdef")),
+    "another type of edge": replace(SIX, adjacency=np.zeros((3, 4, 4))),
+}
 
 
-def test_the_hash_follows_from_the_weights_alone(policy, tmp_path):
-    content = json.dumps(policy.record)
-    other = Policy(
-        *policy.shape, policy.feature_names, policy.relations,
-        [w + 1e-3 for w in policy.actor], policy.critics,
-    )  # fmt: skip
-    assert other.hash != policy.hash and content
+@pytest.mark.parametrize("which", OTHERS)
+def test_a_graph_that_it_cannot_read_is_refused(policy, which):
+    for ask in (policy.check, policy.action):
+        with pytest.raises(UserError, match="6 features and 2 types of edges"):
+            ask(OTHERS[which])
+    policy.check(SIX)
+
+
+def test_the_action_follows_from_the_weights_and_the_graph(policy):
+    moved = replace(policy, actor=[w + 0.1 for w in policy.actor])
+    assert np.abs(moved.action(SIX) - policy.action(SIX)).max() > 1e-2
+    assert np.abs(policy.action(chain_graph(4, seed=1)) - policy.action(SIX)).max() > 1e-3
+    cut = replace(SIX, adjacency=np.zeros_like(SIX.adjacency))
+    assert np.abs(policy.action(cut) - policy.action(SIX)).max() > 1e-3
+
+
+def test_the_hash_follows_from_all_weights_and_from_them_alone(policy):
+    assert replace(policy, record={}, encoder="features").hash == policy.hash
+    moved = [policy.critics[0][0] + 1e-3, *policy.critics[0][1:]]
+    changes = {"actor": [w + 1e-3 for w in policy.actor], "critics": [moved]}
+    assert len({replace(policy, **{k: v}).hash for k, v in changes.items()} | {policy.hash}) == 3

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.search.synthetic import PatternProblem
-from tfgraphprune.search.problem import evaluate
+from tfgraphprune.search.problem import Probe, evaluate
 
 
 class Rewards(PatternProblem):
@@ -52,6 +52,28 @@ def test_a_reward_is_passed_on_and_actions_are_clipped():
     assert seen == [outcome.execution.counts] == [problem.execute(np.array([1, -1, 0])).counts]
 
 
-def test_an_action_of_another_length_is_refused():
-    with pytest.raises(ValueError, match=r"\(3,\), not \(4,\)"):
-        evaluate(Rewards(lambda counts: 0.0), np.zeros(4))
+@pytest.mark.parametrize(
+    ("proposal", "message"),
+    [
+        (np.zeros(4), r"\(3,\), not \(4,\)"),
+        (np.zeros((1, 3)), r"\(3,\), not \(1, 3\)"),
+        (np.array([0, np.nan, 0]), "must be finite"),
+        (np.array([0, 0, np.inf]), "must be finite"),
+        (Probe((1, 2)), "a probe must have 3 counts, not 2"),
+    ],
+)
+def test_what_is_no_proposal_is_refused(proposal, message):
+    problem = Rewards(lambda counts: 0.0)
+    with pytest.raises(ValueError, match=message):
+        evaluate(problem, proposal)
+    assert not problem.rewarded
+
+
+def test_a_probe_is_looked_at_as_it_is_and_never_cut_short():
+    told = []
+    problem = PatternProblem(3)
+    problem.reward = lambda counts, at_least: told.append((counts, at_least)) or 0.5
+    whole = evaluate(problem, Probe((32, 32, 32)), best=0.9)
+    assert whole.probe and whole.execution.counts == (32, 32, 32) and whole.reward == 0.5
+    assert not evaluate(problem, np.zeros(3), best=0.9).probe
+    assert told == [((32, 32, 32), -np.inf), ((16, 16, 16), 0.9)]

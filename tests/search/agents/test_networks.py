@@ -156,7 +156,7 @@ def test_a_time_dimension_changes_nothing():
     numbers = np.array([0, 1, 1, 0, 0, 1])
     noise = np.random.default_rng(0).normal(size=(6, *bank.features.shape[1:]))
     features = tf.constant(bank.features[numbers] + noise, tf.float32)
-    flat = {"features": features, "graph": tf.constant(numbers)}
+    flat = {"features": features, "graph": tf.constant(numbers, tf.int32)}
     timed = tf.nest.map_structure(lambda x: tf.reshape(x, [2, 3, *x.shape[1:]]), flat)
     expected, found = (network(each)[0] for each in (flat, timed))
     for part in ("mode", "stddev"):

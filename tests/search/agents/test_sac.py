@@ -88,7 +88,7 @@ def test_rewards_are_standardised_problem_by_problem(alone_and_together):
     for turn in range(8):
         number = turn % 2
         action = random.uniform(-1, 1, len(problems[number].graph.names))
-        played[number].append(learner.play(action, 0.0, number=number))
+        played[number].append(learner.play(action, 0.0, -np.inf, number))
     learner.standardise()
     batch = learner._standardised(200, tf.constant([0, 1]))
     numbers = batch.next_time_step.observation["graph"].numpy()
@@ -241,13 +241,13 @@ def test_padding_counts_for_nothing_in_log_probabilities(alone_and_together):
 
 
 def test_a_search_stopped_in_training_ends_as_one_left_alone(tmp_path):
-    rows = check_that_a_stop_changes_nothing(tmp_path, "sac", {**SHORT, "layers": 1})
+    rows = check_that_a_stop_changes_nothing(tmp_path, "sac", {**SHORT, "encoder": "features"})
     assert rows[9]["counts"] != rows[8]["counts"]
 
 
 @pytest.mark.parametrize("evaluations", [1, 2])
 def test_one_group_and_next_to_no_evaluations(evaluations):
-    options = {**SHORT, "encoder": "gcn"}
+    options = {**SHORT, "encoder": "features"}
     rows = run_search(
         PatternProblem(1), "sac", evaluations=evaluations, seed=0, options=options, progress=False
     ).rows

@@ -54,3 +54,17 @@ def test_closes_the_gates_until_the_budget_is_near(digits_model, digits):
     for before, after in zip(weights, digits_model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
     keras.backend.clear_session()
+
+
+def test_it_is_repeatable_and_more_evaluations_change_nothing(digits_model, digits):
+    graph = tgp.LayerGraph.from_model(digits_model)
+    some = tuple(part[:128] for part in digits.train)
+    limits = resolve_limits(tgp.Budget(macs_ratio=0.5), graph)
+    evaluator = RewardEvaluator(graph, some, digits.reward)
+    actions = []
+    for seed, evaluations in ((1, 1), (1, 50)):
+        problem = PlanProblem.of(graph, limits, evaluator, digits.train)
+        search = BottleneckSearch(problem, evaluations, seed, {"batches": 20, "batch": 16})
+        assert search.needed(evaluations, problem) == 1
+        actions.append(search.propose(0).tolist())
+    assert actions[0] == actions[1]

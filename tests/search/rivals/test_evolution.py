@@ -51,3 +51,13 @@ def test_finds_more_than_random_search():
         for method in ("evolution", "random")
     }
     assert found["evolution"] > found["random"] + 0.1
+
+
+def test_a_generation_is_half_mutations_and_half_crossovers_of_a_fifth_as_parents():
+    search, outcomes = played(1050, 50, mutation=0.0)
+    sizes = search.problem.projection.sizes
+    best = sorted(outcomes, key=lambda o: -o.reward)[:10]
+    genes = np.array([o.execution.counts for o in best]) / sizes
+    children = [np.array(search.problem.execute(search.propose(e)).counts) for e in range(50, 100)]
+    far = [np.abs(child / sizes - genes).max(1).min() > 1.5 / 32 for child in children]
+    assert not any(far[::2]) and sum(far[1::2]) > 12

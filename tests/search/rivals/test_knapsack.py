@@ -5,6 +5,7 @@ import tfgraphprune as tgp
 from tfgraphprune.cost import Projection, resolve_limits
 from tfgraphprune.cost.projection import Limit
 from tfgraphprune.search.evaluation.evaluator import RewardEvaluator
+from tfgraphprune.search.loop import run_search
 from tfgraphprune.search.plan_problem import PlanProblem
 from tfgraphprune.search.rivals.knapsack import KnapsackSearch, solve
 
@@ -52,3 +53,17 @@ def test_on_a_network_the_budget_holds_and_gradients_are_charged(digits_model, d
     assert problem.projection.fits(counts) and problem.images == 3 * 128
     uniform = problem.execute(np.zeros(len(counts))).counts
     assert tuple(counts) != uniform
+
+
+def test_a_finished_search_is_charged_once_and_not_run_again(digits_model, digits, tmp_path):
+    graph = tgp.LayerGraph.from_model(digits_model)
+    some = tuple(part[:64] for part in digits.train)
+    limits = resolve_limits(tgp.Budget(macs_ratio=0.5), graph)
+    evaluator = RewardEvaluator(graph, some, digits.reward)
+    problems = [PlanProblem.of(graph, limits, evaluator, some) for _ in range(2)]
+    rows = [
+        run_search(problem, "knapsack", evaluations=9, checkpoint_dir=tmp_path, progress=False).rows
+        for problem in problems
+    ]
+    assert rows[0] == rows[1] and len(rows[0]) == 1
+    assert problems[0].images == rows[0][0]["images"] > 3 * 64 and problems[1].images == 0

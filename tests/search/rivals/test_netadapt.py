@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from tests.search.rivals.test_sensitivity import Separable
+from tests.search.rivals.test_sensitivity import FailingSeparable, Separable
+from tests.search.synthetic import PatternProblem
 from tfgraphprune.search.loop import run_search
 
 
@@ -32,3 +33,20 @@ def test_without_an_evaluation_for_each_group_it_is_uniform(evaluations):
         Separable([0.4, 0.3, 0.02, 0.01]), "netadapt", evaluations=evaluations, progress=False
     )
     assert [row["counts"] for row in history.rows] == [[16] * 4]
+
+
+@pytest.mark.parametrize("groups", [1, 2, 100])
+@pytest.mark.parametrize("evaluations", [1, 3, 102, 205])
+def test_any_number_of_groups_and_evaluations(groups, evaluations):
+    history = run_search(
+        PatternProblem(groups), "netadapt", evaluations=evaluations, progress=False
+    )
+    assert len(history.rows) <= evaluations and len(history.answers) == 1
+
+
+def test_cuts_that_failed_are_not_kept():
+    problem = FailingSeparable([0.4, 0.3, 0.02, 0.01], (4, 5, 8, 12, 13))
+    history = run_search(problem, "netadapt", evaluations=41, progress=False)
+    assert len(history.rows) == 41 and sum(history.best_counts) <= 64
+    # The fourth cut failed in the first three iterations.
+    assert all(row["counts"][3] == 32 for row in history.rows[4:7])
