@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tests.search.synthetic import PatternProblem
+from tfgraphprune.errors import UserError
 from tfgraphprune.search.loop import run_search
 
 pytest.importorskip("cmaes")
@@ -31,3 +32,8 @@ def test_the_seed_decides():
         for seed in (1, 1, 2)
     ]  # fmt: skip
     assert counts[0] == counts[1] != counts[2]
+
+
+def test_a_population_too_small_for_it_is_refused():
+    with pytest.raises(UserError, match="4 and more, not 3"):
+        run_search(PatternProblem(4), "cma_es", evaluations=9, options={"population": 3})

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from cmaes import CMA
 
+from tfgraphprune.errors import UserError
 from tfgraphprune.search.problem import Outcome, SearchProblem
 from tfgraphprune.search.searcher import Searcher
 
@@ -19,11 +20,20 @@ class CmaEsSettings:
 
     Attributes:
         sigma: standard deviation at the start, in actions of [-1, 1]: a third of their range.
-        population: plans a generation; 0 for the default, `4 + 3 ln(groups)`.
+        population: plans a generation, at least 4; 0 for the default, `4 + 3 ln(groups)`.
+
+    Raises:
+        UserError: a population of 1 to 3.
     """
 
     sigma: float = 0.33
     population: int = 0
+
+    def __post_init__(self) -> None:
+        if 0 < self.population < 4:
+            raise UserError(
+                f"population must be 0 for the default, or 4 and more, not {self.population}."
+            )
 
 
 class CmaEsSearch(Searcher):

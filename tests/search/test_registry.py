@@ -1,0 +1,34 @@
+"""Methods are checked by name, before any long work."""
+
+import pytest
+
+from tfgraphprune.errors import MissingExtraError, UserError
+from tfgraphprune.search import registry
+from tfgraphprune.search.registry import SEARCHERS, SearcherEntry, require
+
+
+def missing(legacy):
+    return SearcherEntry("no.such.module", "Search", "no_such_package", "no-such", "search", legacy)
+
+
+CASES = [
+    (None, False, UserError, r"must be one of sac, .*uniform, random.*, not 'method'"),
+    (None, True, UserError, r"must be one of sac, .*, not 'method'"),
+    (missing(False), False, MissingExtraError, r"'method' .*no-such"),
+    # Where the method runs in a process of its own, nothing of it is imported here.
+    (missing(True), True, MissingExtraError, r"'method' .*no-such"),
+    (SearcherEntry("no.such.module", "Search", "json", legacy=True), True, None, ""),
+    (SearcherEntry("tests.search.synthetic", "WalkSearch"), True, None, ""),
+]
+
+
+@pytest.mark.parametrize(("entry", "keras_3", "error", "message"), CASES)
+def test_a_method_is_required_wherever_it_will_run(monkeypatch, entry, keras_3, error, message):
+    monkeypatch.setattr(registry, "serves_tf_keras", lambda: not keras_3)
+    if entry is not None:
+        monkeypatch.setitem(SEARCHERS, "method", entry)
+    if error is None:
+        require("method")
+        return
+    with pytest.raises(error, match=message):
+        require("method")
