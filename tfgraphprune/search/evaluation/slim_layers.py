@@ -53,20 +53,35 @@ class Weights:
     def normalise(self, layer: Any, x: tf.Tensor, moments: dict | None) -> tf.Tensor:
         """BatchNorm, on moving statistics or (where `moments` collects them) on the batch's."""
         axis = layer.axis if isinstance(layer.axis, int) else next(iter(layer.axis))
+        gamma, beta = self.named(layer, "gamma"), self.named(layer, "beta")
+        mean, variance = (self.values[i] for i in moving_statistics(layer))
+        gamma = tf.ones_like(mean) if gamma is None else gamma
+        beta = tf.zeros_like(mean) if beta is None else beta
+        if x.shape.rank == 4 and axis in (-1, 3):  # one kernel, which fuses with its neighbours
+            collects = moments is not None
+            found = tf.raw_ops.FusedBatchNormV3(
+                x=x,
+                scale=gamma,
+                offset=beta,
+                mean=[] if collects else mean,
+                variance=[] if collects else variance,
+                epsilon=layer.epsilon,
+                is_training=collects,
+            )
+            if moments is not None:
+                count = tf.cast(tf.size(x) / tf.shape(x)[-1], tf.float32)
+                biased = found.batch_variance * (1 - 1 / count)
+                moments.setdefault(self._path, []).append((found.batch_mean, biased))
+            return found.y
         value = tf.cast(x, tf.float32)
         over = [a for a in range(value.shape.rank) if a != axis % value.shape.rank]
-        if moments is None:
-            mean, variance = (self.values[i] for i in moving_statistics(layer))
-        else:
+        if moments is not None:
             mean, variance = tf.nn.moments(value, over)
             moments.setdefault(self._path, []).append((mean, variance))
-        scale = tf.math.rsqrt(variance + layer.epsilon)
-        gamma, beta = self.named(layer, "gamma"), self.named(layer, "beta")
-        scale = scale if gamma is None else scale * gamma
-        shift = -mean * scale if beta is None else beta - mean * scale
+        scale = tf.math.rsqrt(variance + layer.epsilon) * gamma
         shape = [1] * value.shape.rank
         shape[axis] = -1
-        result = value * tf.reshape(scale, shape) + tf.reshape(shift, shape)
+        result = value * tf.reshape(scale, shape) + tf.reshape(beta - mean * scale, shape)
         return tf.cast(result, x.dtype)
 
 
