@@ -99,7 +99,7 @@ def _seeds(rows: Rows, prefix: str) -> dict[str, Any]:
 def _value(row: Mapping[str, Any], column: str) -> float | None:
     from benchmarks.search_cells import summary
 
-    return row.get(column, summary(row).get(column))
+    return summary(row).get(column, row.get(column))
 
 
 def _cell(values: list[float | None], column: str) -> str:
