@@ -57,22 +57,20 @@ class Weights:
         mean, variance = (self.values[i] for i in moving_statistics(layer))
         gamma = tf.ones_like(mean) if gamma is None else gamma
         beta = tf.zeros_like(mean) if beta is None else beta
-        if x.shape.rank == 4 and axis in (-1, 3):  # one kernel, which fuses with its neighbours
-            collects = moments is not None
-            found = tf.raw_ops.FusedBatchNormV3(
+        if x.shape.rank == 4 and axis in (-1, 3):
+            if moments is not None:
+                mean, variance = _moments(x)
+                moments.setdefault(self._path, []).append((mean, variance))
+            # One kernel, which fuses with its neighbours.
+            return tf.raw_ops.FusedBatchNormV3(
                 x=x,
                 scale=gamma,
                 offset=beta,
-                mean=[] if collects else mean,
-                variance=[] if collects else variance,
+                mean=mean,
+                variance=variance,
                 epsilon=layer.epsilon,
-                is_training=collects,
-            )
-            if moments is not None:
-                count = tf.cast(tf.size(x) / tf.shape(x)[-1], tf.float32)
-                biased = found.batch_variance * (1 - 1 / count)
-                moments.setdefault(self._path, []).append((found.batch_mean, biased))
-            return found.y
+                is_training=False,
+            ).y
         value = tf.cast(x, tf.float32)
         over = [a for a in range(value.shape.rank) if a != axis % value.shape.rank]
         if moments is not None:
@@ -83,6 +81,18 @@ class Weights:
         shape[axis] = -1
         result = value * tf.reshape(scale, shape) + tf.reshape(beta - mean * scale, shape)
         return tf.cast(result, x.dtype)
+
+
+def _moments(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and variance over all axes but the last, as products of matrices.
+
+    On CPUs a third of the time of the training mode of `FusedBatchNormV3`.
+    """
+    lines = tf.reshape(x, [-1, tf.shape(x)[-1]])
+    count = tf.shape(lines)[0]
+    average = tf.fill([1, count], 1 / tf.cast(count, x.dtype))
+    mean = tf.squeeze(average @ lines, 0)
+    return mean, tf.squeeze(average @ tf.math.squared_difference(lines, mean), 0)
 
 
 def moving_statistics(layer: Any) -> tuple[int, int]:
