@@ -51,12 +51,12 @@ class Cells:
         model = network_by_name(network, 10, (32, 32, 3))
         keras.utils.set_random_seed(0)
         started = time.perf_counter()
-        folder = self._workdir / "networks" / network.replace(":", "_")
+        folder, file = self._network(network)
         finetune(
             model, self.splits.train, epochs=SMALL[network], batch_size=128, augment="crop_flip",
             validation_data=self.splits.reward, checkpoint_dir=folder, verbose=2,
         )  # fmt: skip
-        model.save(folder.with_suffix(".keras"))
+        model.save(file)
         return {
             "reward_accuracy": accuracy(model, self.splits.reward),
             "seconds": time.perf_counter() - started,
@@ -113,11 +113,15 @@ class Cells:
     def policy_path(self, policy: str) -> str:
         return policy if policy == "pretrained" else str(self._workdir / "policies" / policy)
 
+    def _network(self, network: str) -> tuple[Path, Path]:
+        """Folder of a small network's checkpoints, and the file of the trained one."""
+        folder = self._workdir / "networks" / network.replace(":", "_")
+        return folder, folder.parent / f"{folder.name}.keras"
+
     def model(self, network: str) -> Any:
         """A trained dense network."""
         if network in SMALL:
-            path = self._workdir / "networks" / network.replace(":", "_")
-            return keras.models.load_model(path.with_suffix(".keras"), compile=False)
+            return keras.models.load_model(self._network(network)[1], compile=False)
         model = network_by_name(network, 10, (32, 32, 3))
         load_npz_weights(model, self._weights / f"{network}_cifar10_adapted.npz")
         return model

@@ -19,6 +19,7 @@ from tfgraphprune.models.parts import channel_shuffle, scaled
 BUILDERS = {
     "vgg16_bn": vgg16_bn,
     "vgg16_bn_one_hidden": partial(vgg16_bn, hidden=(512,)),
+    "vgg16_bn_quarter": partial(vgg16_bn, width=0.25),
     "mobilenet_v1": mobilenet_v1,
     "mobilenet_v1_half": partial(mobilenet_v1, 0.5),
     "mobilenet_v2": mobilenet_v2,
@@ -92,6 +93,7 @@ def test_size(name, trained, norms, macs):
         ("shufflenet_v1", {"stage1_unit1_concat": (16, 240), "stage3_unit4_add": (4, 960)}),
         ("shufflenet_v1_g8", {"stage1_unit1_expand": (16, 360), "stage3_unit4_add": (4, 1536)}),
         ("shufflenet_v1_half", {"stage1_unit1_reduce": (32, 30), "stage3_unit4_add": (4, 480)}),
+        ("vgg16_bn_quarter", {"stage1_pool": (16, 16), "stage5_pool": (1, 128)}),
         ("shufflenet_v2", {"stage1_unit1_concat": (16, 116), "features": (4, 1024)}),
         ("shufflenet_v2_half", {"stage2_unit8_concat": (8, 96), "features": (4, 1024)}),
     ],

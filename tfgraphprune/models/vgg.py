@@ -47,9 +47,7 @@ def vgg16_bn(
         filters = _scaled(full, width)
         for number in range(1, convolutions + 1):
             name = f"stage{stage}_conv{number}"
-            x = parts.conv_bn(
-                x, _scaled(filters, width), 3, name, activation=layers.ReLU, use_bias=True
-            )
+            x = parts.conv_bn(x, filters, 3, name, activation=layers.ReLU, use_bias=True)
         x = layers.MaxPooling2D(2, name=f"stage{stage}_pool")(x)
     x = layers.Flatten(name="flatten")(x)
     for number, units in enumerate(hidden, 1):
