@@ -44,14 +44,14 @@ def measure(seed):
         small = result.model
         if recovery != base.recovery:
             changed = {**vars(base), "recovery": recovery}
-            small, _ = recover(
+            small = recover(
                 result.graph,
                 result.plan,
                 FineTune(**changed),
                 splits.train,
                 sample(splits.train, config.search.calibration_examples, seed),
                 seed=seed,
-            )
+            ).model
         row[recovery] = accuracy(small, splits.test)
         row[f"{recovery}_reward"] = accuracy(small, splits.reward)
     return row

@@ -144,8 +144,8 @@ class Cells:
     def _tuned(self, model: Any, graph: Any, plan: Any, seed: int) -> float:
         tuning = tgp.FineTune(epochs=1, batch_size=128, augment="crop_flip")
         calibration = sample(self.splits.train, CALIBRATION, seed)
-        small, _ = recover(graph, plan, tuning, self.splits.train, calibration, seed=seed)
-        return accuracy(small, self.splits.test)
+        found = recover(graph, plan, tuning, self.splits.train, calibration, seed=seed)
+        return accuracy(found.model, self.splits.test)
 
 
 def summary(row: dict[str, Any]) -> dict[str, float]:

@@ -89,16 +89,29 @@ def get_config() -> ConfigDict:
     config.finetune = finetune = ConfigDict()
     # Passes over the training images after the cut.
     finetune.epochs = 2
-    # "one_shot" cuts, then trains; "gradual" shrinks whole channels while it trains, then cuts.
+    # "one_shot" cuts, then trains; "gradual" shrinks whole channels while it trains, then cuts;
+    # "soft" zeroes filters after each epoch; "reconstruct" fits kernels by least squares first;
+    # "scratch_e" and "scratch_b" start from random weights (equal epochs, equal compute).
     finetune.recovery = "one_shot"
+    # Rounds of search, cut and recovery on the way to the budget; more for high ratios.
+    finetune.stages = 1
     # "adam" or "sgd".
     finetune.optimizer = "sgd"
     # Peak of the cosine schedule; 0 for the optimizer's own default.
     finetune.learning_rate = 0.0
     # Images in a step.
     finetune.batch_size = 128
+    # Decoupled, for sgd; BatchNorm and biases are left out.
+    finetune.weight_decay = 1e-4
     # Whether to learn from the dense model's outputs too.
     finetune.distill = True
+    # The dense model's share of the loss then, and the temperature of both models' outputs.
+    finetune.alpha = 0.5
+    finetune.temperature = 4.0
+    # Share of a label's probability that is spread over all classes.
+    finetune.label_smoothing = 0.0
+    # Decay of the mean of weights that the model gets at the end; 0 for the last weights.
+    finetune.averaging = 0.0
     # As train.augment.
     finetune.augment = "crop_flip"
 

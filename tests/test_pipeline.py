@@ -146,14 +146,23 @@ def test_a_file_budget_is_met_by_the_file(digits_model, digits):
     assert 0.85 * limit < len(result.tflite["float32"]) <= limit
 
 
-def test_gradual_recovery_runs_through(digits_model, digits):
-    result = tgp.compress(
-        digits_model, digits.train, digits.reward, budget=BUDGET,
-        search=tgp.Search(agent="uniform", rivals=()),
-        finetune=replace(FINETUNE, recovery="gradual"),
-    )  # fmt: skip
-    assert tgp.count_macs(result.model) <= 0.5 * tgp.count_macs(digits_model)
+@pytest.mark.parametrize("changes", [{"recovery": "gradual"}, {"recovery": "soft"}, {"stages": 2}])
+def test_other_recoveries_run_through(digits_model, digits, changes, tmp_path):
+    arguments = {
+        "model": digits_model, "train_data": digits.train, "validation_data": digits.reward,
+        "budget": BUDGET, "search": tgp.Search(agent="random", rivals=(), evaluations=2),
+        "finetune": replace(FINETUNE, epochs=8, **changes), "workdir": tmp_path,
+    }  # fmt: skip
+    result = tgp.compress(**arguments)
+    dense = tgp.count_macs(digits_model)
+    assert 0.45 * dense < tgp.count_macs(result.model) <= 0.5 * dense
     assert result.metrics["pruned"]["accuracy"] > 0.5
+    cut = tgp.prune(digits_model, result.plan)  # the plan is the whole way's
+    assert [w.shape for w in cut.weights] == [w.shape for w in result.model.weights]
+    assert [row["epoch"] for row in result.history["finetune"]] == list(range(1, 9))
+    assert [row["evaluation"] for row in result.history["search"]] == [1, 2]
+    again = tgp.compress(**arguments)
+    assert again.plan == result.plan
 
 
 @pytest.mark.parametrize(
@@ -163,6 +172,10 @@ def test_gradual_recovery_runs_through(digits_model, digits):
         ({"train_data": (np.zeros((4, 8, 8, 1)), np.zeros(3))}, "as many labels"),
         ({"freeze": ["nothing*"]}, "no layer matches"),
         ({"freeze": ["*"]}, "no channel group of this model may be cut"),
+        (
+            {"finetune": tgp.FineTune(recovery="soft"), "fit_fn": lambda m, t: m},
+            "it can't use fit_fn",
+        ),
         ({"model": keras.Sequential([keras.layers.Dense(3)])}, "no input shape"),
     ],
 )

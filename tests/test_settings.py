@@ -61,7 +61,26 @@ REFUSED = [
     (FineTune, {"learning_rate": 0}, "learning_rate must be a positive number, not 0."),
     (FineTune, {"learning_rate": math.inf}, "learning_rate must be a positive number, not inf."),
     (FineTune, {"distill": "yes"}, "distill must be True or False, not 'yes'."),
-    (FineTune, {"recovery": "none"}, "recovery must be 'one_shot' or 'gradual', not 'none'."),
+    (
+        FineTune,
+        {"recovery": "none"},
+        "recovery must be 'one_shot', 'gradual', 'soft', 'reconstruct', 'scratch_e' or "
+        "'scratch_b', not 'none'.",
+    ),
+    (FineTune, {"stages": 0}, "stages must be a whole number from 1 on, not 0."),
+    (FineTune, {"averaging": 1.0}, "averaging must be from 0 to 1, not 1.0."),
+    (FineTune, {"alpha": -0.1}, "alpha must be from 0 to 1, not -0.1."),
+    (FineTune, {"temperature": 0}, "temperature must be a positive number, not 0."),
+    (
+        FineTune,
+        {"stages": 3, "epochs": 2},
+        "3 stages need an epoch each, but epochs is 2: give more epochs or fewer stages.",
+    ),
+    (
+        FineTune,
+        {"recovery": "scratch_e", "epochs": 0},
+        "recovery='scratch_e' starts from random weights, so epochs must be 1 or more, not 0.",
+    ),
     (FineTune, {"optimizer": "rmsprop"}, "optimizer must be 'sgd' or 'adam', not 'rmsprop'."),
     (FineTune, {"augment": "mixup"}, "augment must be None, 'shift' or 'crop_flip', not 'mixup'."),
 ]

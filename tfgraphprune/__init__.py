@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tfgraphprune.pruning.masking import masked
     from tfgraphprune.pruning.plan import PruningPlan
     from tfgraphprune.pruning.ranking import rank_globally
+    from tfgraphprune.pruning.reconstruction import reconstruct
     from tfgraphprune.pruning.surgery import prune
     from tfgraphprune.pruning.tasks import with_network
     from tfgraphprune.search.front import search_front
@@ -58,6 +59,7 @@ _PUBLIC = {
     "masked": "pruning.masking",
     "prune": "pruning.surgery",
     "rank_globally": "pruning.ranking",
+    "reconstruct": "pruning.reconstruction",
     "register_layer_rule": "graph.rules",
     "reestimate_batchnorm": "pruning.batchnorm",
     "search_front": "search.front",
@@ -95,6 +97,7 @@ __all__ = [
     "masked",
     "prune",
     "rank_globally",
+    "reconstruct",
     "reestimate_batchnorm",
     "register_layer_rule",
     "search_front",

@@ -12,9 +12,10 @@ from tfgraphprune.compression_result import CompressionResult, load_result
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.identity import identity, plain
+from tfgraphprune.job import Job
 from tfgraphprune.model_files import load_model
 from tfgraphprune.models import load_npz_weights, network_by_name
-from tfgraphprune.pipeline import Job, run_stages
+from tfgraphprune.pipeline import run_stages
 from tfgraphprune.settings import Budget, FineTune, Search
 from tfgraphprune.training.data import Splits, load_digits, load_tfds
 from tfgraphprune.training.finetune import finetune

@@ -6,90 +6,31 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
-from pathlib import Path
 from typing import Any
-
-import tf_keras as keras
 
 import tfgraphprune
 from tfgraphprune.batches import Data, check
-from tfgraphprune.compression_result import SAVED, CompressionResult, load_result, tflite_files
-from tfgraphprune.cost.projection import Projection, resolve_limits
+from tfgraphprune.compression_result import CompressionResult, load_result, tflite_files
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.identity import identity, plain
+from tfgraphprune.job import Job
 from tfgraphprune.keras3 import copy_weights, is_keras3_model, twin
-from tfgraphprune.outputs import check_classifier
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.surgery import prune
 from tfgraphprune.results import RunRecord
 from tfgraphprune.search.evaluation.evaluator import Metric, Reward
-from tfgraphprune.search.plan_search import SearchResult, sample, search_plan
-from tfgraphprune.search.registry import require
+from tfgraphprune.search.plan_search import sample
 from tfgraphprune.settings import Budget, FineTune, Search
-from tfgraphprune.shipping import QUANTIZATIONS, export_and_measure, file_overhead, graph_record
+from tfgraphprune.shipping import export_and_measure, graph_record
+from tfgraphprune.stages import prune_in_stages, save_model
 from tfgraphprune.training.data import split_reward
-from tfgraphprune.training.recovery import FitFn, recover
+from tfgraphprune.training.recoveries.base import FitFn
 from tfgraphprune.workdir import WorkDir
 
 _REPRESENTATIVE_EXAMPLES = 300
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """All that a run needs, checked.
-
-    Attributes:
-        graph: the dense model's layer graph.
-        train_data: to train on, calibrate and take int8 ranges from.
-        validation_data: what the reward is measured on.
-        test_data: looked at once, at the end; `None` for the validation data.
-        budget: what may be spent.
-        search: agent, rivals, numbers.
-        finetune: recovery and its settings.
-        fit_fn: the user's own training, or `None`.
-        metric: what the search maximises in place of accuracy, or `None`.
-        reward: a function of the network in its place, or `None`.
-        seed: of everything random.
-        quantizations: kinds of TFLite file.
-        train_history: rows of the dense model's training.
-        settings: what `config.json` records.
-    """
-
-    graph: LayerGraph
-    train_data: Data
-    validation_data: Data
-    test_data: Data | None
-    budget: Budget
-    search: Search
-    finetune: FineTune
-    fit_fn: FitFn | None = None
-    metric: Metric | None = None
-    reward: Reward | None = None
-    seed: int = 0
-    quantizations: Sequence[str] = QUANTIZATIONS
-    train_history: Sequence[dict[str, Any]] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        check_classifier(self.graph.model)
-        for name in ("train_data", "validation_data"):
-            check(getattr(self, name), name)
-        if self.test_data is not None:
-            check(self.test_data, "test_data")
-        for method in (self.search.agent, *self.search.rivals):
-            require(method)
-        if self.budget.file_bytes is None:
-            Projection.of(self.graph, resolve_limits(self.budget, self.graph), self.search.min_keep)
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the files that the run writes."""
-        kinds = dict.fromkeys(("float32", *self.quantizations))
-        tflite = ("dense_float32.tflite", *(f"model_{kind}.tflite" for kind in kinds))
-        return (*SAVED, "config.json", *tflite)
 
 
 _REWARD_SHARE = 0.1
@@ -181,9 +122,8 @@ def run_stages(run: WorkDir, job: Job) -> CompressionResult:
     """Search, cut, recover, ship and show in an open folder; finished stages are passed over."""
     dense = job.graph.model
     save_model(run, "dense.keras", dense)
-    found = _search(run, job)
-    plan = PruningPlan.from_dict(found["plan"])
-    pruned, rows = _recover(run, job, plan)
+    found = prune_in_stages(run, job)
+    pruned, plan = found.model, found.plan
     figures = run.done("ship") or run.mark(
         "ship",
         export_and_measure(
@@ -197,13 +137,13 @@ def run_stages(run: WorkDir, job: Job) -> CompressionResult:
     )
     history = {
         "train": list(job.train_history),
-        "search": found["history"],
-        "finetune": rows,
+        "search": found.searched,
+        "finetune": found.trained,
     }
     record = RunRecord(
         graph=graph_record(job.graph),
         kept={name: list(indices) for name, indices in plan.kept.items()},
-        metrics={**figures, "search": found["methods"]},
+        metrics={**figures, "search": found.methods},
         history=history,
         config={**job.settings, "versions": _versions()},
     )
@@ -213,62 +153,6 @@ def run_stages(run: WorkDir, job: Job) -> CompressionResult:
     result.report.save(run.folder / "report.html", overwrite=True)
     run.finish()
     return result
-
-
-def save_model(run: WorkDir, name: str, model: Any) -> None:
-    """Write a model into the run's folder, whole or not at all."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        model.save(path)
-        run.write(name, path.read_bytes())
-
-
-def _search(run: WorkDir, job: Job) -> dict[str, Any]:
-    done = run.done("search")
-    if done is not None:
-        return done
-    overhead = None
-    if job.budget.file_bytes is not None:
-        overhead = file_overhead(job.graph, run.folder)
-    found: SearchResult = search_plan(
-        job.graph.model,
-        job.graph,
-        job.train_data,
-        job.validation_data,
-        job.budget,
-        job.search,
-        seed=job.seed,
-        limits=resolve_limits(job.budget, job.graph, overhead),
-        metric=job.metric,
-        reward=job.reward,
-        checkpoint_dir=run.directory("checkpoints", "search"),
-        log_dir=run.directory("tensorboard", "search"),
-        on_evaluation=lambda row: run.log_row(f"search {row['method']}", row, "evaluation"),
-    )
-    content = found.plan.to_dict()
-    run.write("plan.json", json.dumps(content, indent=1) + "\n")
-    return run.mark("search", {"plan": content, "methods": found.methods, "history": found.history})
-
-
-def _recover(run: WorkDir, job: Job, plan: PruningPlan) -> tuple[Any, list[dict[str, Any]]]:
-    rows = run.done("recover")
-    if rows is not None:
-        return keras.models.load_model(run.folder / "model.keras", compile=False), rows
-    pruned, rows = recover(
-        job.graph,
-        plan,
-        job.finetune,
-        job.train_data,
-        sample(job.train_data, job.search.calibration_examples, job.seed),
-        validation_data=job.validation_data,
-        fit_fn=job.fit_fn,
-        seed=job.seed,
-        checkpoint_dir=run.directory("checkpoints", "finetune"),
-        log_dir=run.directory("tensorboard", "finetune"),
-        on_epoch=lambda row: run.log_row("finetune", row, "epoch"),
-    )
-    save_model(run, "model.keras", pruned)
-    return pruned, run.mark("recover", rows)
 
 
 def _versions() -> dict[str, str]:

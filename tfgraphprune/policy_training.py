@@ -19,7 +19,6 @@ from tfgraphprune.experiment import load_splits
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.identity import identity, plain
 from tfgraphprune.models import network_by_name
-from tfgraphprune.pipeline import save_model
 from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
 from tfgraphprune.search.evaluation.evaluator import RewardEvaluator
 from tfgraphprune.search.plan_problem import SENSITIVITY_EXAMPLES, PlanProblem
@@ -28,6 +27,7 @@ from tfgraphprune.search.policy import Policy, load_policy
 from tfgraphprune.search.registry import require
 from tfgraphprune.settings import Budget
 from tfgraphprune.shipping import accuracy
+from tfgraphprune.stages import save_model
 from tfgraphprune.training.data import Splits
 from tfgraphprune.training.finetune import finetune
 from tfgraphprune.workdir import WorkDir

@@ -9,7 +9,7 @@ from typing import Any
 
 from tfgraphprune.errors import UserError
 
-RECOVERIES = ("one_shot", "gradual")
+RECOVERIES = ("one_shot", "gradual", "soft", "reconstruct", "scratch_e", "scratch_b")
 OPTIMIZERS = ("sgd", "adam")
 AUGMENTATIONS = (None, "shift", "crop_flip")
 
@@ -124,11 +124,23 @@ class FineTune:
     Attributes:
         epochs: passes over the training data; 0 leaves the cut model as it is.
         recovery: `one_shot` cuts, then trains; `gradual` lets tfmot's schedule shrink whole
-            channels during training, then cuts.
+            channels during training, then cuts; `soft` zeroes filters after each epoch and goes
+            on training them; `reconstruct` corrects kernels by least squares before it trains;
+            `scratch_e` and `scratch_b` train from random weights for as many epochs, or as much
+            compute. See `training.recoveries`.
+        stages: rounds of search, cut and recovery, each to an equal share of the way (0.7 x 0.7 =
+            0.49) and for an equal share of the evaluations and epochs, as GNN-RL advises for high
+            ratios.
         learning_rate: peak of the cosine schedule; by default the optimizer's own in `finetune`.
         batch_size: examples a step.
         optimizer: `sgd` or `adam`.
+        weight_decay: decoupled, for `sgd`; BatchNorm and biases are left out.
         distill: learn from the dense model's outputs too.
+        alpha: the dense model's share of the loss then.
+        temperature: by which both models' outputs are divided there.
+        label_smoothing: share of a label's probability that is spread over all classes.
+        averaging: decay of the running mean of weights that the model gets at the end; 0 for the
+            last weights.
         augment: `shift`, `crop_flip` or none; for arrays.
 
     Raises:
@@ -137,22 +149,48 @@ class FineTune:
 
     epochs: int = 10
     recovery: str = "one_shot"
+    stages: int = 1
     learning_rate: float | None = None
     batch_size: int = 64
     optimizer: str = "sgd"
+    weight_decay: float = 1e-4
     distill: bool = True
+    alpha: float = 0.5
+    temperature: float = 4.0
+    label_smoothing: float = 0.0
+    averaging: float = 0.0
     augment: str | None = None
 
     def __post_init__(self) -> None:
         if not _is_integer(self.epochs) or self.epochs < 0:
             raise UserError(f"epochs must be a whole number from 0 on, not {self.epochs!r}.")
         _positive_integer("batch_size", self.batch_size)
+        _positive_integer("stages", self.stages)
         rate = self.learning_rate
         if rate is not None and not (_is_number(rate) and 0 < rate < float("inf")):
             raise UserError(f"learning_rate must be a positive number, not {rate!r}.")
         if not isinstance(self.distill, bool):
             raise UserError(f"distill must be True or False, not {self.distill!r}.")
+        for name, least, below in (
+            ("weight_decay", 0, float("inf")), ("alpha", 0, 1 + 1e-9), ("label_smoothing", 0, 1),
+            ("averaging", 0, 1),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not _is_number(value) or not least <= value < below:
+                raise UserError(f"{name} must be from {least} to {below:.0f}, not {value!r}.")
+        if not _is_number(self.temperature) or not 0 < self.temperature < float("inf"):
+            raise UserError(f"temperature must be a positive number, not {self.temperature!r}.")
         _one_of("recovery", self.recovery, RECOVERIES)
+        if self.recovery.startswith("scratch") and not self.epochs:
+            raise UserError(
+                f"recovery={self.recovery!r} starts from random weights, so epochs must be 1 or "
+                "more, not 0."
+            )
+        if self.epochs < self.stages and self.epochs:
+            raise UserError(
+                f"{self.stages} stages need an epoch each, but epochs is {self.epochs}: give more "
+                "epochs or fewer stages."
+            )
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("augment", self.augment, AUGMENTATIONS)
 

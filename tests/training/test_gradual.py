@@ -9,11 +9,9 @@ import tf_keras as keras
 
 import tfgraphprune as tgp
 from tfgraphprune.models import digits_cnn
-from tfgraphprune.settings import FineTune
 from tfgraphprune.training import gradual
 from tfgraphprune.training.data import load_digits
 from tfgraphprune.training.finetune import finetune, steps_an_epoch
-from tfgraphprune.training.recovery import recover
 
 
 @pytest.fixture(scope="module")
@@ -110,26 +108,3 @@ def test_wrappers_are_tfmots(graph, plan):
     base.set_model(wrapped)
     base.on_train_begin()
     assert len(base.prunable_layers) == len(wrappers)
-
-
-@pytest.mark.parametrize("recovery", ["one_shot", "gradual"])
-def test_every_recovery_ends_at_the_plan_and_learns(graph, plan, data, recovery, tmp_path):
-    settings = FineTune(epochs=3, recovery=recovery, batch_size=32)
-    small, rows = recover(
-        graph, plan, settings, data, data, log_dir=tmp_path / "logs", checkpoint_dir=tmp_path / "c"
-    )
-    counts = {name: len(kept) for name, kept in plan.kept.items()}
-    again = {g.name: g.size for g in tgp.LayerGraph.from_model(small).prunable_groups}
-    assert again == counts
-    assert rows[-1]["loss"] < rows[0]["loss"] and len(rows) == 3
-    assert list((tmp_path / "logs").rglob("events.out.tfevents.*"))
-
-
-def test_fit_fn_replaces_the_training(graph, plan, data):
-    def fit_fn(model, teacher):
-        assert teacher is graph.model
-        model.get_layer("logits").bias.assign(np.full(10, 7.0))
-        return model
-
-    small, rows = recover(graph, plan, FineTune(epochs=5), data, data, fit_fn=fit_fn)
-    assert rows == [] and small.get_layer("logits").bias.numpy()[0] == 7

@@ -53,6 +53,7 @@ class LayerGraph:
         program: the model's own layer calls.
         nodes: the layer calls in topological order.
         channel_groups: the groups, prunable and frozen, in the order in which they are made.
+        choices: `freeze` and `channel_multiple` that it was read with.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class LayerGraph:
         program: Program,
         calls: Sequence[Call],
         grouping: Grouping,
+        choices: tuple[Sequence[str], int | Mapping[str, int]] = ((), 1),
     ):
         self.model = model
+        self.choices = choices
         self.program = program
         self._trace = trace
         self._calls = tuple(calls)
@@ -106,7 +109,8 @@ class LayerGraph:
             )
             for group in grouping.groups
         )
-        return cls(model, trace, program, calls, replace(grouping, groups=groups))
+        grouping = replace(grouping, groups=groups)
+        return cls(model, trace, program, calls, grouping, (freeze, channel_multiple))
 
     @property
     def prunable_groups(self) -> tuple[ChannelGroup, ...]:

@@ -35,6 +35,7 @@ def finetune(
     alpha: float = 0.5,
     temperature: float = 4.0,
     label_smoothing: float = 0.0,
+    averaging: float = 0.0,
     batch_size: int = 64,
     augment: str | None = None,
     validation_data: Data | None = None,
@@ -61,6 +62,8 @@ def finetune(
         alpha: the teacher's share of the loss.
         temperature: of the distillation.
         label_smoothing: see `Distiller`.
+        averaging: decay of the mean of weights that the model gets at the end, see
+            `WeightAverage`; 0 for the last weights.
         batch_size: for arrays.
         augment: a name in `augment.AUGMENTATIONS`.
         validation_data: measured after each epoch.
@@ -88,7 +91,9 @@ def finetune(
     check(train_data, "train_data")
     if optimizer not in LEARNING_RATES:
         raise UserError(f"optimizer must be one of {tuple(LEARNING_RATES)}, not {optimizer!r}.")
-    _check_numbers(epochs, batch_size, seed, learning_rate, alpha, temperature, label_smoothing)
+    _check_numbers(
+        epochs, batch_size, seed, learning_rate, alpha, temperature, label_smoothing, averaging
+    )
     resolve_augmentation(augment)
     if validation_data is not None:
         check(validation_data, "validation_data")
@@ -112,6 +117,7 @@ def finetune(
         augment=augment,
         validation_data=validation_data,
         weights_of=model,
+        averaging=averaging,
         checkpoint_dir=checkpoint_dir,
         log_dir=log_dir,
         callbacks=callbacks,
@@ -128,6 +134,7 @@ def _check_numbers(
     alpha: float,
     temperature: float,
     label_smoothing: float,
+    averaging: float,
 ) -> None:
     rate = 1.0 if learning_rate is None else learning_rate
     for name, value, holds, range_ in (
@@ -138,6 +145,7 @@ def _check_numbers(
         ("alpha", alpha, 0 <= alpha <= 1, "from 0 to 1"),
         ("temperature", temperature, 0 < temperature < math.inf, "positive and finite"),
         ("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "from 0 to below 1"),
+        ("averaging", averaging, 0 <= averaging < 1, "from 0 to below 1"),
     ):
         if not holds:
             raise UserError(f"{name} must be {range_}, not {value!r}.")

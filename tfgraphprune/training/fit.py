@@ -17,6 +17,7 @@ import tf_keras as keras
 from tfgraphprune.batches import Data, as_dataset
 from tfgraphprune.errors import UserError
 from tfgraphprune.training.augment import epoch_dataset
+from tfgraphprune.training.averaging import WeightAverage
 from tfgraphprune.workdir import write_atomically
 
 Row = dict[str, Any]
@@ -33,6 +34,7 @@ def fit(
     augment: str | None = None,
     validation_data: Data | None = None,
     weights_of: Any = None,
+    averaging: float = 0.0,
     checkpoint_dir: str | os.PathLike | None = None,
     log_dir: str | os.PathLike | None = None,
     callbacks: Sequence[Any] = (),
@@ -54,6 +56,8 @@ def fit(
         augment: a name in `augment.AUGMENTATIONS`.
         validation_data: measured after each epoch.
         weights_of: the model whose weights are checkpointed; `model` by default.
+        averaging: decay of the mean of weights that is used at the end, see `WeightAverage`; 0 for
+            the last weights.
         checkpoint_dir: keeps the state; nothing resumes without it.
         log_dir: for TensorBoard.
         callbacks: further Keras callbacks.
@@ -69,7 +73,9 @@ def fit(
     """
     model.optimizer.build(model.trainable_variables)
     learner = weights_of or model
-    state = tf.train.Checkpoint(model=learner, optimizer=model.optimizer)
+    average = WeightAverage(learner, averaging) if averaging else None
+    kept = {"average": average} if average else {}
+    state = tf.train.Checkpoint(model=learner, optimizer=model.optimizer, **kept)
     folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
     manager, rows = None, list[Row]()
     if folder is not None:
@@ -89,7 +95,7 @@ def fit(
             initial_epoch=epoch,
             epochs=epochs,
             validation_data=held,
-            callbacks=[*callbacks, _OneEpoch()],
+            callbacks=[*callbacks, _OneEpoch(average)],
             verbose=_bars() if verbose == "auto" else verbose,
         )
         row = {name: float(values[-1]) for name, values in history.history.items()}
@@ -112,6 +118,8 @@ def fit(
             # History first: a kill between the two leaves rows that restoring cuts off again.
             write_atomically(folder / "history.json", json.dumps(rows))
             manager.save(checkpoint_number=epoch + 1)
+    if average is not None:
+        average.use()
     return rows
 
 
@@ -125,6 +133,14 @@ def _finite(model: Any) -> bool:
 
 class _OneEpoch(keras.callbacks.Callback):
     """Ends each call of fit after an epoch; the bar still shows how many there are in all."""
+
+    def __init__(self, average: WeightAverage | None):
+        super().__init__()
+        self._average = average
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self._average is not None:
+            self._average.update()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.model.stop_training = True

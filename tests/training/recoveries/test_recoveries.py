@@ -1,0 +1,182 @@
+"""Every recovery by one driver, and what is special about each."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+import tfgraphprune as tgp
+from tfgraphprune.models import digits_cnn
+from tfgraphprune.settings import RECOVERIES as NAMES
+from tfgraphprune.settings import FineTune
+from tfgraphprune.training.data import load_digits
+from tfgraphprune.training.finetune import finetune
+from tfgraphprune.training.recoveries.registry import RECOVERIES
+from tfgraphprune.training.recoveries.scratch import redraw
+from tfgraphprune.training.recoveries.soft import ZeroFilters
+from tfgraphprune.training.recovery import recover
+
+
+@pytest.fixture(scope="module")
+def data():
+    x, y = load_digits(0).train
+    return x[:320], y[:320]
+
+
+@pytest.fixture(scope="module")
+def dense(data):
+    keras.utils.set_random_seed(0)
+    model = digits_cnn()
+    finetune(model, data, epochs=3, optimizer="adam", batch_size=32, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def graph(dense):
+    return tgp.LayerGraph.from_model(dense)
+
+
+@pytest.fixture(scope="module")
+def plan(graph):
+    return tgp.PruningPlan.from_keep_ratios(graph, 0.5)
+
+
+def _sizes(model):
+    return {g.name: g.size for g in tgp.LayerGraph.from_model(model).prunable_groups}
+
+
+def test_the_settings_name_them_all():
+    assert tuple(RECOVERIES) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ends_at_the_plan_and_learns(graph, plan, data, name, tmp_path):
+    settings = FineTune(epochs=3, recovery=name, batch_size=32)
+    before = graph.model.get_weights()
+    folders = {"log_dir": tmp_path / "logs", "checkpoint_dir": tmp_path / "c"}
+    seen = []
+    found = recover(graph, plan, settings, data, data, on_epoch=seen.append, **folders)
+    assert _sizes(found.model) == {name: len(kept) for name, kept in found.plan.kept.items()}
+    assert {n: len(k) for n, k in found.plan.kept.items()} == {
+        n: len(k) for n, k in plan.kept.items()
+    }
+    found.plan.check(graph)
+    assert found.rows[-1]["accuracy"] > 0.3
+    assert seen == found.rows and [row["epoch"] for row in seen] == list(range(1, len(seen) + 1))
+    assert list((tmp_path / "logs").rglob("events.out.tfevents.*"))
+    for old, new in zip(before, graph.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    # The same call finds it all done, and ends alike.
+    again = recover(graph, plan, settings, data, data, **folders)
+    assert again.rows == found.rows
+    for old, new in zip(found.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_allclose(old, new, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("scratch")])
+def test_no_epochs_only_cut(graph, plan, data, name):
+    found = recover(graph, plan, FineTune(epochs=0, recovery=name), data, data)
+    assert found.rows == [] and found.plan == plan
+    assert _sizes(found.model) == {name: len(kept) for name, kept in plan.kept.items()}
+
+
+@pytest.mark.parametrize("name", ["one_shot", "reconstruct", "scratch_e", "scratch_b"])
+def test_fit_fn_replaces_the_training(graph, plan, data, name):
+    def fit_fn(model, teacher):
+        assert teacher is graph.model
+        model.get_layer("logits").bias.assign(np.full(10, 7.0))
+        return model
+
+    settings = FineTune(epochs=5, recovery=name)
+    found = recover(graph, plan, settings, data, data, fit_fn=fit_fn)
+    assert found.rows == [] and found.model.get_layer("logits").bias.numpy()[0] == 7
+
+
+@pytest.mark.parametrize("name", ["gradual", "soft"])
+def test_fit_fn_is_refused_where_it_would_be_passed_over(graph, plan, data, name):
+    with pytest.raises(tgp.UserError, match="can't use fit_fn"):
+        recover(graph, plan, FineTune(recovery=name), data, data, fit_fn=lambda m, t: m)
+
+
+def test_scratch_forgets_and_trains_for_equal_compute(graph, plan, data):
+    def fit_fn(model, teacher):
+        return model
+
+    start = {
+        seed: recover(
+            graph, plan, FineTune(epochs=1, recovery="scratch_e"), data, data, fit_fn=fit_fn,
+            seed=seed,
+        ).model
+        for seed in (0, 1)
+    }  # fmt: skip
+    cut = tgp.prune(graph.model, plan)
+    kernels = [m.get_layer("block_conv2").kernel.numpy() for m in (start[0], start[1], cut)]
+    assert all(np.abs(a - b).max() > 0.01 for a, b in itertools.pairwise(kernels))
+    scratch_b = FineTune(epochs=2, recovery="scratch_b", batch_size=64)
+    rows = recover(graph, plan, scratch_b, data, data).rows
+    ratio = tgp.count_macs(graph.model) / tgp.count_macs(cut)
+    assert len(rows) == round(2 * ratio) > 2
+
+
+def test_redrawn_weights_have_the_spread_of_their_initializers():
+    image = keras.Input((8, 8, 16))
+    x = keras.layers.Conv2D(64, 3, kernel_initializer="he_normal", name="conv")(image)
+    x = keras.layers.BatchNormalization(name="bn")(x)
+    x = keras.layers.DepthwiseConv2D(3, name="depthwise")(x)
+    x = keras.layers.Bidirectional(keras.layers.LSTM(8), name="both")(
+        keras.layers.Reshape((16, 64))(x)
+    )
+    model = keras.Model(image, keras.layers.Dense(64, name="dense")(x))
+    zeros = [np.zeros_like(w) for w in model.get_weights()]
+    model.set_weights(zeros)
+    redraw(model, 0)
+    conv = model.get_layer("conv").kernel.numpy()
+    assert conv.std() == pytest.approx(np.sqrt(2 / (9 * 16)), rel=0.1)
+    bn = model.get_layer("bn")
+    assert (bn.gamma.numpy() == 1).all() and (bn.moving_variance.numpy() == 1).all()
+    assert (bn.beta.numpy() == 0).all()
+    limit = np.sqrt(6 / (16 + 64))
+    assert 0.9 * limit < np.abs(model.get_layer("dense").kernel.numpy()).max() <= limit
+    recurrent = model.get_layer("both").forward_layer.cell.recurrent_kernel.numpy()
+    np.testing.assert_allclose(recurrent @ recurrent.T, np.eye(8), atol=1e-5)  # orthogonal
+    assert np.abs(model.get_layer("depthwise").depthwise_kernel.numpy()).max() > 0
+
+
+def test_soft_pruning_lets_zeroed_filters_come_back(graph, plan, data):
+    """A filter that is zeroed after one epoch can win a place after a later one."""
+    model = keras.models.clone_model(graph.model)
+    model.set_weights(graph.model.get_weights())
+    zeroing = ZeroFilters(model, {name: len(kept) for name, kept in plan.kept.items()})
+    name = next(iter(plan.kept))
+    kernel = model.get_layer(zeroing._graph.group(name).producers[0]).kernel
+    zeroing.on_epoch_end(0)
+    kept = zeroing.choose()[name]
+    norms = np.abs(kernel.numpy()).sum((0, 1, 2))
+    assert (np.flatnonzero(norms) == kept).all()
+    gone = next(i for i in range(len(norms)) if i not in kept)
+    value = kernel.numpy()
+    value[..., gone] = 10.0
+    kernel.assign(value)
+    assert gone in zeroing.choose()[name]
+    zeroing.on_epoch_end(1)
+    assert np.abs(kernel.numpy()[..., gone]).min() == 10
+
+
+def test_zeroed_filters_get_gradients(graph, plan, data):
+    """They are not frozen: one more step moves them."""
+    model = keras.models.clone_model(graph.model)
+    model.set_weights(graph.model.get_weights())
+    ZeroFilters(model, {n: len(k) for n, k in plan.kept.items()}).on_epoch_end(0)
+    name = next(iter(plan.kept))
+    kernel = model.get_layer(graph.group(name).producers[0]).kernel
+    zero = np.abs(kernel.numpy()).sum((0, 1, 2)) == 0
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(
+            keras.losses.sparse_categorical_crossentropy(
+                data[1], model(data[0], training=True), from_logits=True
+            )
+        )
+    gradient = tape.gradient(loss, kernel).numpy()
+    assert zero.any() and np.abs(gradient[..., zero]).max() > 0

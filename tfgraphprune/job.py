@@ -1,0 +1,75 @@
+"""All that a run needs, checked before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tfgraphprune.batches import Data, check
+from tfgraphprune.compression_result import SAVED
+from tfgraphprune.cost.projection import Projection, resolve_limits
+from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.outputs import check_classifier
+from tfgraphprune.search.evaluation.evaluator import Metric, Reward
+from tfgraphprune.search.registry import require
+from tfgraphprune.settings import Budget, FineTune, Search
+from tfgraphprune.shipping import QUANTIZATIONS
+from tfgraphprune.training.recoveries.base import FitFn
+from tfgraphprune.training.recoveries.registry import check_recovery
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """All that a run needs, checked.
+
+    Attributes:
+        graph: the dense model's layer graph.
+        train_data: to train on, calibrate and take int8 ranges from.
+        validation_data: what the reward is measured on.
+        test_data: looked at once, at the end; `None` for the validation data.
+        budget: what may be spent.
+        search: agent, rivals, numbers.
+        finetune: recovery and its settings.
+        fit_fn: the user's own training, or `None`.
+        metric: what the search maximises in place of accuracy, or `None`.
+        reward: a function of the network in its place, or `None`.
+        seed: of everything random.
+        quantizations: kinds of TFLite file.
+        train_history: rows of the dense model's training.
+        settings: what `config.json` records.
+    """
+
+    graph: LayerGraph
+    train_data: Data
+    validation_data: Data
+    test_data: Data | None
+    budget: Budget
+    search: Search
+    finetune: FineTune
+    fit_fn: FitFn | None = None
+    metric: Metric | None = None
+    reward: Reward | None = None
+    seed: int = 0
+    quantizations: Sequence[str] = QUANTIZATIONS
+    train_history: Sequence[dict[str, Any]] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_classifier(self.graph.model)
+        for name in ("train_data", "validation_data"):
+            check(getattr(self, name), name)
+        if self.test_data is not None:
+            check(self.test_data, "test_data")
+        for method in (self.search.agent, *self.search.rivals):
+            require(method)
+        check_recovery(self.finetune, self.fit_fn)
+        if self.budget.file_bytes is None:
+            Projection.of(self.graph, resolve_limits(self.budget, self.graph), self.search.min_keep)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the files that the run writes."""
+        kinds = dict.fromkeys(("float32", *self.quantizations))
+        tflite = ("dense_float32.tflite", *(f"model_{kind}.tflite" for kind in kinds))
+        return (*SAVED, "config.json", *tflite)

@@ -1,0 +1,161 @@
+"""Search, cut and recover: once, or in several stages on the way to the budget."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tf_keras as keras
+
+from tfgraphprune.cost.model_cost import dense_counts
+from tfgraphprune.cost.projection import Limit, resolve_limits
+from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.job import Job
+from tfgraphprune.pruning.composition import compose, read_cut
+from tfgraphprune.pruning.plan import PruningPlan
+from tfgraphprune.search.plan_search import SearchResult, sample, search_plan
+from tfgraphprune.settings import Budget
+from tfgraphprune.shipping import file_overhead
+from tfgraphprune.training.recovery import recover
+from tfgraphprune.workdir import WorkDir
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """What the stages leave.
+
+    Attributes:
+        model: the pruned and trained model.
+        plan: what stayed of the dense one.
+        methods: figures of each search method, of the last stage.
+        searched: rows of all searches.
+        trained: rows of all trainings.
+    """
+
+    model: Any
+    plan: PruningPlan
+    methods: dict[str, Any]
+    searched: list[dict[str, Any]]
+    trained: list[dict[str, Any]]
+
+
+def prune_in_stages(run: WorkDir, job: Job) -> Pruned:
+    """Go to the budget in `job.finetune.stages` equal steps, as ratios: 0.7, then 0.7 x 0.7.
+
+    GNN-RL (ICML 2022) advises several rounds of search, cut and training for high ratios. What
+    is finished in the run's folder is passed over; the dense model teaches in all stages.
+    """
+    overhead = None
+    if job.budget.file_bytes is not None:
+        overhead = file_overhead(job.graph, run.folder)
+    limits = resolve_limits(job.budget, job.graph, overhead)
+    dense = dense_counts(job.graph)
+    stages = job.finetune.stages
+    graph, model, methods = job.graph, job.graph.model, dict[str, Any]()
+    searched, trained = list[dict[str, Any]](), list[dict[str, Any]]()
+    plan: PruningPlan | None = None
+    for number in range(1, stages + 1):
+        name = f" {number}" if stages > 1 else ""
+        ahead = limits
+        if stages > 1:
+            aims = {
+                limit.name: _on_the_way(limit, float(limit.cost(dense)), number / stages)
+                for limit in limits
+            }
+            ahead = resolve_limits(Budget(**aims), graph, overhead)
+        found = _search(run, job, graph, ahead, name, number)
+        step = PruningPlan.from_dict(found["plan"])
+        model, rows, step = _recover(run, job, graph, step, name, number)
+        before = Counter(row["method"] for row in searched)
+        for row in found["history"]:
+            count = row["evaluation"] + before[row["method"]]
+            searched.append({**row, "evaluation": count})
+        trained += [{**row, "epoch": row["epoch"] + len(trained)} for row in rows]
+        plan = compose(job.graph, plan, graph, step) if plan is not None else step
+        methods = found["methods"]
+        if number < stages:
+            graph = read_cut(job.graph, model)
+    assert plan is not None
+    run.write("plan.json", json.dumps(plan.to_dict(), indent=1) + "\n")
+    return Pruned(model, plan, methods, searched, trained)
+
+
+def save_model(run: WorkDir, name: str, model: Any) -> None:
+    """Write a model into the run's folder, whole or not at all."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        model.save(path)
+        run.write(name, path.read_bytes())
+
+
+def _search(
+    run: WorkDir, job: Job, graph: LayerGraph, limits: tuple[Limit, ...], name: str, number: int
+) -> dict[str, Any]:
+    done = run.done(f"search{name}")
+    if done is not None:
+        return done
+    evaluations = job.search.evaluations
+    share = _share(evaluations, number, job.finetune.stages) if evaluations else 0
+    found: SearchResult = search_plan(
+        graph.model,
+        graph,
+        job.train_data,
+        job.validation_data,
+        job.budget,
+        replace(job.search, evaluations=share),
+        seed=job.seed,
+        limits=limits,
+        metric=job.metric,
+        reward=job.reward,
+        checkpoint_dir=run.directory("checkpoints", f"search{name}"),
+        log_dir=run.directory("tensorboard", f"search{name}"),
+        on_evaluation=lambda row: run.log_row(f"search{name} {row['method']}", row, "evaluation"),
+    )
+    content = {"plan": found.plan.to_dict(), "methods": found.methods, "history": found.history}
+    return run.mark(f"search{name}", content)
+
+
+def _recover(
+    run: WorkDir, job: Job, graph: LayerGraph, plan: PruningPlan, name: str, number: int
+) -> tuple[Any, list[dict[str, Any]], PruningPlan]:
+    last = number == job.finetune.stages
+    file = "model.keras" if last else f"stage_{number}.keras"
+    done = run.done(f"recover{name}")
+    if done is not None:
+        model = keras.models.load_model(run.folder / file, compile=False)
+        return model, done["rows"], PruningPlan.from_dict(done["plan"])
+    epochs = _share(job.finetune.epochs, number, job.finetune.stages)
+    found = recover(
+        graph,
+        plan,
+        replace(job.finetune, epochs=epochs, stages=1),
+        job.train_data,
+        sample(job.train_data, job.search.calibration_examples, job.seed),
+        teacher=job.graph.model,
+        validation_data=job.validation_data,
+        fit_fn=job.fit_fn,
+        seed=job.seed,
+        checkpoint_dir=run.directory("checkpoints", f"finetune{name}"),
+        log_dir=run.directory("tensorboard", f"finetune{name}"),
+        on_epoch=lambda row: run.log_row(f"finetune{name}", row, "epoch"),
+    )
+    save_model(run, file, found.model)
+    content = {"rows": found.rows, "plan": found.plan.to_dict()}
+    run.mark(f"recover{name}", content)
+    return found.model, found.rows, found.plan
+
+
+def _on_the_way(limit: Limit, dense: float, share: float) -> float:
+    """A limit's value after a share of the way from the dense network's cost, as ratios."""
+    if share == 1.0:
+        return limit.value
+    return dense * min(1.0, limit.value / dense) ** share
+
+
+def _share(whole: int, number: int, stages: int) -> int:
+    """An equal share of a whole number, the first stages getting what is over; 1 at least."""
+    return max(1, whole // stages + (number <= whole % stages)) if whole else 0

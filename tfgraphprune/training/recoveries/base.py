@@ -1,0 +1,137 @@
+"""What every recovery is given, and what it hands back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tfgraphprune.batches import Data
+from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
+from tfgraphprune.pruning.plan import PruningPlan
+from tfgraphprune.pruning.surgery import prune
+from tfgraphprune.settings import FineTune
+from tfgraphprune.training.finetune import finetune
+from tfgraphprune.training.fit import OnEpoch, Row
+
+FitFn = Callable[[Any, Any], Any]
+"""`fit_fn(model, teacher) -> model`: a user's own training in the place of ours."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recovered:
+    """What a recovery hands back.
+
+    Attributes:
+        model: the pruned model.
+        plan: what stayed; of the counts that were asked for.
+        rows: one for each epoch, over all trainings of the recovery.
+    """
+
+    model: Any
+    plan: PruningPlan
+    rows: list[Row] = field(default_factory=list)
+
+
+Recovery = Callable[["RecoveryCase"], Recovered]
+
+
+@dataclass(frozen=True, eq=False)
+class RecoveryCase:
+    """A plan, and all that is needed to carry it out and train.
+
+    Attributes:
+        graph: the model that the plan cuts; it is not changed.
+        plan: what stays.
+        settings: recovery, epochs, optimizer.
+        train_data: what to train on.
+        calibration: training examples for the BatchNorm statistics.
+        teacher: the model whose outputs are learned from, or `None`.
+        validation_data: measured after each epoch.
+        fit_fn: the user's training in the place of ours.
+        seed: of order, augmentation and new weights.
+        checkpoint_dir: makes the training resumable.
+        log_dir: for TensorBoard.
+        on_epoch: called with each new row.
+    """
+
+    graph: LayerGraph
+    plan: PruningPlan
+    settings: FineTune
+    train_data: Data
+    calibration: Data
+    teacher: Any = None
+    validation_data: Data | None = None
+    fit_fn: FitFn | None = None
+    seed: int = 0
+    checkpoint_dir: Path | None = None
+    log_dir: Path | None = None
+    on_epoch: OnEpoch | None = None
+
+    def cut(self, model: Any = None, plan: PruningPlan | None = None) -> Any:
+        """The pruned model, its BatchNorm statistics estimated again.
+
+        Args:
+            model: by default the graph's; one of the same layers, with other weights.
+            plan: by default the case's.
+        """
+        small = prune(self.graph.model if model is None else model, plan or self.plan)
+        reestimate_batchnorm(small, self.calibration)
+        return small
+
+    def train(
+        self,
+        model: Any,
+        epochs: int | None = None,
+        plan: PruningPlan | None = None,
+        before: Sequence[Row] = (),
+    ) -> Recovered:
+        """Fine-tune a pruned model by the settings, or by the user's own function.
+
+        Args:
+            model: trained in place.
+            epochs: by default the settings'.
+            plan: what stayed, where that is not the case's plan.
+            before: rows of a training before this one.
+        """
+        plan = plan or self.plan
+        if self.fit_fn is not None:
+            return Recovered(self.fit_fn(model, self.graph.model), plan)
+        rows = finetune(model, self.train_data, **self.training(epochs, after=len(before)))
+        rows = [{**row, "epoch": row["epoch"] + len(before)} for row in rows]
+        return Recovered(model, plan, [*before, *rows])
+
+    def training(self, epochs: int | None = None, part: str = "", after: int = 0) -> dict[str, Any]:
+        """Arguments of `finetune`.
+
+        Args:
+            epochs: by default the settings'.
+            part: name of a training before the last one; it has checkpoints of its own.
+            after: epochs that came before, for the numbers of rows.
+        """
+        settings, folder = self.settings, self.checkpoint_dir
+
+        def numbered(row: Row) -> None:
+            assert self.on_epoch is not None
+            self.on_epoch({**row, "epoch": row["epoch"] + after})
+
+        return {
+            "epochs": settings.epochs if epochs is None else epochs,
+            "teacher": self.teacher,
+            "optimizer": settings.optimizer,
+            "learning_rate": settings.learning_rate,
+            "weight_decay": settings.weight_decay,
+            "alpha": settings.alpha,
+            "temperature": settings.temperature,
+            "label_smoothing": settings.label_smoothing,
+            "averaging": settings.averaging,
+            "batch_size": settings.batch_size,
+            "augment": settings.augment,
+            "validation_data": self.validation_data,
+            "seed": self.seed,
+            "checkpoint_dir": folder / part if folder is not None and part else folder,
+            "log_dir": self.log_dir / part if self.log_dir is not None and part else self.log_dir,
+            "on_epoch": None if self.on_epoch is None else numbered,
+        }
