@@ -81,7 +81,7 @@ REFUSED = [
         {"recovery": "scratch_e", "epochs": 0},
         "recovery='scratch_e' starts from random weights, so epochs must be 1 or more, not 0.",
     ),
-    (FineTune, {"optimizer": "rmsprop"}, "optimizer must be 'sgd' or 'adam', not 'rmsprop'."),
+    (FineTune, {"optimizer": "rmsprop"}, "optimizer must be None, 'sgd' or 'adam', not 'rmsprop'."),
     (FineTune, {"augment": "mixup"}, "augment must be None, 'shift' or 'crop_flip', not 'mixup'."),
 ]
 

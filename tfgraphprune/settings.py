@@ -133,7 +133,7 @@ class FineTune:
             ratios.
         learning_rate: peak of the cosine schedule; by default the optimizer's own in `finetune`.
         batch_size: examples a step.
-        optimizer: `sgd` or `adam`.
+        optimizer: `sgd` or `adam`; by default that of a compiled model, and else `sgd`.
         weight_decay: decoupled, for `sgd`; BatchNorm and biases are left out.
         distill: learn from the dense model's outputs too.
         alpha: the dense model's share of the loss then.
@@ -152,7 +152,7 @@ class FineTune:
     stages: int = 1
     learning_rate: float | None = None
     batch_size: int = 64
-    optimizer: str = "sgd"
+    optimizer: str | None = None
     weight_decay: float = 1e-4
     distill: bool = True
     alpha: float = 0.5
@@ -191,7 +191,7 @@ class FineTune:
                 f"{self.stages} stages need an epoch each, but epochs is {self.epochs}: give more "
                 "epochs or fewer stages."
             )
-        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        _one_of("optimizer", self.optimizer, (None, *OPTIMIZERS))
         _one_of("augment", self.augment, AUGMENTATIONS)
 
 

@@ -11,10 +11,9 @@ import tf_keras as keras
 from tfgraphprune.batches import Data, check, is_dataset
 from tfgraphprune.errors import UserError
 from tfgraphprune.keras3 import copy_weights, is_keras3_model, twin
-from tfgraphprune.outputs import check_classifier
 from tfgraphprune.training.augment import resolve_augmentation
-from tfgraphprune.training.distill import Distiller
 from tfgraphprune.training.fit import OnEpoch, Row, fit
+from tfgraphprune.training.objectives import is_compiled, learner
 
 LEARNING_RATES = {"sgd": 0.05, "adam": 3e-3}
 """Peaks of the cosine schedule."""
@@ -29,7 +28,7 @@ def finetune(
     *,
     epochs: int = 10,
     teacher: Any = None,
-    optimizer: str = "sgd",
+    optimizer: str | None = None,
     learning_rate: float | None = None,
     weight_decay: float = 1e-4,
     alpha: float = 0.5,
@@ -46,17 +45,22 @@ def finetune(
     on_epoch: OnEpoch | None = None,
     verbose: int | str = "auto",
 ) -> list[Row]:
-    """Train a classifier in place; with a teacher, by knowledge distillation.
+    """Train a model in place; with a teacher, by knowledge distillation.
 
-    The learning rate rises over the first twentieth of the steps and falls along a cosine to 0.
-    Weight decay skips biases and BatchNorm.
+    A classifier that was not compiled is trained on cross-entropy: the learning rate rises over
+    the first twentieth of the steps and falls along a cosine to 0; weight decay skips biases and
+    BatchNorm. A compiled model, of any outputs, keeps its losses and metrics, and its optimizer
+    (made anew from its configuration) unless one is named here; a class with a `train_step` of its
+    own is trained by that, without the teacher.
 
     Args:
-        model: ends in logits or softmax; one of Keras 3 is trained as its twin of tf_keras.
+        model: compiled, or ending in logits or softmax; one of Keras 3 is trained as its twin of
+            tf_keras.
         train_data: `(x, y)` arrays or a batched data set.
         epochs: 0 does nothing.
         teacher: the dense model; `None` trains on labels alone.
-        optimizer: `sgd` (Nesterov momentum 0.9) or `adam`.
+        optimizer: `sgd` (Nesterov momentum 0.9) or `adam`; by default that of a compiled model, and
+            else `sgd`.
         learning_rate: its peak; by default `LEARNING_RATES`.
         weight_decay: decoupled, for `sgd` only.
         alpha: the teacher's share of the loss.
@@ -89,7 +93,7 @@ def finetune(
         copy_weights(made, model)
         return rows
     check(train_data, "train_data")
-    if optimizer not in LEARNING_RATES:
+    if optimizer is not None and optimizer not in LEARNING_RATES:
         raise UserError(f"optimizer must be one of {tuple(LEARNING_RATES)}, not {optimizer!r}.")
     _check_numbers(
         epochs, batch_size, seed, learning_rate, alpha, temperature, label_smoothing, averaging
@@ -97,19 +101,29 @@ def finetune(
     resolve_augmentation(augment)
     if validation_data is not None:
         check(validation_data, "validation_data")
-    check_classifier(model, teacher)
+    taught = learner(model, teacher, alpha, temperature, label_smoothing)
     if epochs == 0:
         return []
-    distiller = Distiller(model, teacher, alpha, temperature, label_smoothing)
     steps = epochs * steps_an_epoch(train_data, batch_size)
-    peak = LEARNING_RATES[optimizer] if learning_rate is None else learning_rate
-    distiller.compile(
-        optimizer=_optimizer(optimizer, peak, steps, weight_decay),
-        metrics=["accuracy"],
-        jit_compile=False,
-    )
+    compiled = is_compiled(model)
+    if compiled and optimizer is None:
+        if learning_rate is not None:
+            raise UserError(
+                "learning_rate needs optimizer too for a compiled model, whose own optimizer has "
+                "its own: name one, or compile the model with that rate."
+            )
+        chosen = type(model.optimizer).from_config(model.optimizer.get_config())
+    else:
+        name = optimizer or "sgd"
+        peak = LEARNING_RATES[name] if learning_rate is None else learning_rate
+        chosen = _optimizer(name, peak, steps, weight_decay)
+    if taught is model:
+        model.optimizer = chosen
+    else:
+        metrics = None if compiled else ["accuracy"]
+        taught.compile(optimizer=chosen, metrics=metrics, jit_compile=False)
     return fit(
-        distiller,
+        taught,
         train_data,
         epochs=epochs,
         batch_size=batch_size,

@@ -1,0 +1,139 @@
+"""Compiled models keep their losses, metrics, optimizer and training step."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+import tfgraphprune as tgp
+from tfgraphprune.training.data import load_digits
+from tfgraphprune.training.objectives import CompiledDistiller, learner
+
+layers = keras.layers
+
+
+@pytest.fixture(scope="module")
+def images():
+    x, y = load_digits(0).train
+    return x[:256], y[:256]
+
+
+def _body():
+    keras.utils.set_random_seed(3)
+    image = keras.Input((8, 8, 1), name="image")
+    x = layers.Conv2D(8, 3, strides=2, name="conv")(image)
+    return image, layers.Flatten()(layers.ReLU()(x))
+
+
+def _softmax():
+    image, x = _body()
+    model = keras.Model(image, layers.Dense(10, activation="softmax", name="digit")(x))
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model, lambda y: y, "accuracy"
+
+
+def _logits():
+    image, x = _body()
+    model = keras.Model(image, layers.Dense(10, name="digit")(x))
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    model.compile(keras.optimizers.Adam(3e-3), loss, metrics=["categorical_accuracy"])
+    return model, lambda y: np.eye(10, dtype=np.float32)[y], "categorical_accuracy"
+
+
+def _multi_label():
+    image, x = _body()
+    model = keras.Model(image, layers.Dense(2, activation="sigmoid", name="facts")(x))
+    model.compile(keras.optimizers.Adam(1e-2), "binary_crossentropy", metrics=["binary_accuracy"])
+    return model, lambda y: np.stack([y % 2, y > 4], -1).astype(np.float32), "binary_accuracy"
+
+
+def _several():
+    image, x = _body()
+    digit = layers.Dense(10, name="digit")(x)
+    value = layers.Dense(1, name="value")(x)
+    model = keras.Model(image, {"digit": digit, "value": value})
+    model.compile(
+        "adam",
+        {
+            "digit": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            "value": "mse",
+        },
+        loss_weights={"digit": 1.0, "value": 0.01},
+        metrics={"digit": "accuracy"},
+    )
+    return model, lambda y: {"digit": y, "value": y.astype(np.float32)[:, None]}, "digit_accuracy"
+
+
+@pytest.mark.parametrize("make", [_softmax, _logits, _multi_label, _several])
+@pytest.mark.parametrize("taught", [False, True])
+def test_a_compiled_model_learns_by_its_own_losses(images, make, taught):
+    model, labels, metric = make()
+    optimizer = model.optimizer
+    data = tf.data.Dataset.from_tensor_slices((images[0], labels(images[1]))).batch(16)
+    teacher = make()[0] if taught else None
+    rows = tgp.finetune(model, data, epochs=6, teacher=teacher, verbose=0)
+    assert rows[-1][metric] > rows[0][metric]
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert ("distillation" in rows[0]) == taught
+    assert model.optimizer is optimizer and model.evaluate(data, verbose=0)  # still compiled
+
+
+@pytest.mark.parametrize("make", [_softmax, _logits, _multi_label, _several])
+def test_the_teachers_part_is_zero_for_equals_and_pulls_towards_the_teacher(images, make):
+    model, labels, _ = make()
+    equal = CompiledDistiller(model, make()[0], alpha=1.0)
+    y = tf.nest.map_structure(tf.constant, labels(images[1][:32]))
+    x = tf.constant(images[0][:32])
+    assert float(equal.compute_loss(x, y, model(x), None)) == pytest.approx(0, abs=1e-4)
+    other = make()[0]
+    other.set_weights([w + 0.3 for w in other.get_weights()])
+    taught = CompiledDistiller(model, other, alpha=1.0)
+    with tf.GradientTape() as tape:
+        before = taught.compute_loss(x, y, model(x, training=True), None)
+    gradients = tape.gradient(before, model.trainable_variables)
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+        variable.assign_sub(1e-4 * gradient)
+    assert 0 < float(taught.compute_loss(x, y, model(x), None)) < float(before)
+
+
+def test_sample_weights_reach_the_compiled_loss(images):
+    model, _, _ = _softmax()
+    weights = np.where(images[1] < 5, 1.0, 0.0).astype(np.float32)
+    data = tf.data.Dataset.from_tensor_slices((*images, weights)).batch(32)
+    tgp.finetune(model, data, epochs=25, verbose=0)
+    right = model.predict(images[0], verbose=0).argmax(-1) == images[1]
+    assert right[images[1] < 5].mean() > 0.7 > 0.2 > right[images[1] >= 5].mean()
+
+
+class _OwnStep(keras.Model):
+    """Counts its steps."""
+
+    def train_step(self, data):
+        self.add_count()
+        return super().train_step(data)
+
+    def add_count(self):
+        self.count = getattr(self, "count", 0) + 1
+
+
+def test_an_own_training_step_is_used(images):
+    image, x = _body()
+    model = _OwnStep(image, layers.Dense(10)(x))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, run_eagerly=True)
+    assert learner(model, None, 0.5, 4.0, 0.0) is model
+    rows = tgp.finetune(model, images, epochs=2, batch_size=64, verbose=0, teacher=model)
+    assert model.count == 8 and rows[1]["loss"] < rows[0]["loss"]
+
+
+def test_refused(images):
+    model, _, _ = _several()
+    with pytest.raises(tgp.UserError, match="same outputs"):
+        tgp.finetune(model, images, teacher=_softmax()[0])
+    with pytest.raises(tgp.UserError, match="label_smoothing can't be added"):
+        tgp.finetune(model, images, label_smoothing=0.1)
+    with pytest.raises(tgp.UserError, match="needs optimizer too"):
+        tgp.finetune(_softmax()[0], images, learning_rate=0.1)
+    image, x = _body()
+    with pytest.raises(tgp.UserError, match="not compiled"):
+        tgp.finetune(_OwnStep(image, x), images)
