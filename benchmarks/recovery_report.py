@@ -1,0 +1,179 @@
+"""The tables and the curve of benchmarks/recovery.py."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from benchmarks.recovery_protocol import CURVE, FAMILIES, LONG, PLANS, RECOVERIES, SEEDS
+
+Rows = Mapping[str, Any]
+
+
+def write(rows: Rows, folder: Path) -> str:
+    """Write recovery.md, recovery.json and recovery.svg; returns the text."""
+    lines = [
+        "# Recovery on CIFAR-10",
+        "",
+        "Made by `python -m benchmarks.recovery` (see there for the protocol). Test accuracy in",
+        "percent, mean over the seeds that were run of those named beforehand (0, 1), with each;",
+        "*drop* is against the dense network trained for as many epochs more on the same images.",
+        "Compute: forward and backward passes in epochs of the dense network, teachers left out.",
+        "Images are JPEG copies; batch 128, SGD, crops and flips; x86 CPU with 2 cores.",
+        "",
+    ]
+    lines += _table(
+        rows, "ResNet-20 at 50% of MACs, 5 epochs", 5, 0.5,
+        [(name, plan) for name in RECOVERIES for plan in PLANS],
+    )  # fmt: skip
+    pairs = [
+        ("one_shot", "sac"), ("reconstruct", "sac"), ("gradual", "sac"), ("scratch_e", "sac"),
+        ("one_shot", "uniform"),
+    ]  # fmt: skip
+    for ratio in (0.5, 0.3):
+        lines += _table(rows, f"ResNet-20 at {ratio:.0%} of MACs, 10 epochs", 10, ratio, pairs)
+    lines += _curve_table(rows) + _families(rows) + _least_squares(rows) + _int8(rows)
+    missing = [name for name, row in rows.items() if row is None]
+    if missing:
+        lines += ["## Cells that were not run", "", ", ".join(missing), ""]
+    text = "\n".join(lines)
+    (folder / "recovery.md").write_text(text)
+    (folder / "recovery.json").write_text(json.dumps(rows, indent=1) + "\n")
+    _figure(rows).savefig(folder / "recovery.svg")
+    return text
+
+
+def _table(
+    rows: Rows, title: str, epochs: int, ratio: float, pairs: Sequence[tuple[str, str]]
+) -> list[str]:
+    lines = [
+        f"## {title}", "",
+        "| recovery | plan | test | drop | MACs | epochs | compute | seconds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for name, plan in pairs:
+        found, drops = [], []
+        for seed in SEEDS:
+            row = rows.get(f"resnet20/{ratio}/{epochs}/{name}/{plan}/{seed}")
+            dense = rows.get(f"dense/resnet20/{epochs}/{seed}")
+            if row:
+                found.append(row)
+                drops += [dense["test"] - row["test"]] if dense else []
+        if not found:
+            lines.append(f"| {name} | {plan} | not run | | | | | |")
+            continue
+        mean = {
+            key: statistics.fmean(row[key] for row in found)
+            for key in ("macs", "epochs", "compute", "seconds")
+        }
+        lines.append(
+            f"| {name} | {plan} | {_each([row['test'] for row in found])} | "
+            f"{_each(drops) if drops else '-'} | {mean['macs']:.1%} | {mean['epochs']:.0f} | "
+            f"{mean['compute']:.1f} | {mean['seconds']:.0f} |"
+        )
+    dense = [rows.get(f"dense/resnet20/{epochs}/{seed}") for seed in SEEDS]
+    tests = [row["test"] for row in dense if row]
+    lines.append(f"| dense, on | | {_each(tests) if tests else 'not run'} | | | | | |")
+    return [*lines, ""]
+
+
+def _each(values: Sequence[float]) -> str:
+    """A mean in percent, and the values it is of."""
+    mean = f"{100 * statistics.fmean(values):.2f}"
+    return mean if len(values) == 1 else f"{mean} ({', '.join(f'{100 * v:.2f}' for v in values)})"
+
+
+def _points(rows: Rows) -> list[tuple[int, float, float]]:
+    found = []
+    for epochs in CURVE:
+        row = rows.get(f"resnet20/0.5/{epochs}/one_shot/sac/0")
+        dense = rows.get(f"dense/resnet20/{epochs}/0")
+        if row and dense:
+            found.append((epochs, row["test"], dense["test"]))
+    return found
+
+
+def _curve_table(rows: Rows) -> list[str]:
+    lines = [
+        "## ResNet-20 at 50% of MACs: drop against epochs", "",
+        "One-shot, SAC's plan, seed 0.", "",
+        "| epochs | pruned | dense, on | drop |", "|---|---|---|---|",
+    ]  # fmt: skip
+    for epochs, test, dense in _points(rows):
+        lines.append(f"| {epochs} | {test:.2%} | {dense:.2%} | {100 * (dense - test):.2f} |")
+    return [*lines, "", "![curve](recovery.svg)", ""]
+
+
+def _families(rows: Rows) -> list[str]:
+    lines = [
+        "## Network families, half of the MACs", "",
+        "Widths are small as 2 cores demand; dense networks were trained for few epochs. Plans of",
+        "the shipped policy, without a search, beside uniform widths; one-shot.", "",
+        "| network | dense epochs | epochs | policy | uniform | dense, on |",
+        "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for network, epochs in {**FAMILIES, "resnet56": 0}.items():
+        tuned = LONG if network == "resnet56" else 4
+        names = (
+            f"{network}/0.5/{tuned}/one_shot/pretrained/0",
+            f"{network}/0.5/{tuned}/one_shot/uniform/0",
+            f"dense/{network}/{tuned}/0",
+        )
+        figures = [
+            f"{rows[n]['test']:.2%}" if rows.get(n) else "not run" if n in rows else "-"
+            for n in names
+        ]
+        lines.append(f"| {network} | {epochs or 'public'} | {tuned} | {' | '.join(figures)} |")
+    return [*lines, ""]
+
+
+def _least_squares(rows: Rows) -> list[str]:
+    lines = [
+        "## Least squares alone, ResNet-20, uniform widths, accuracy on the reward images", "",
+        "| MACs | dense | cut | re-estimated | reconstructed | of the loss recovered | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for ratio in (0.7, 0.5):
+        row = rows.get(f"least_squares/{ratio}")
+        if row is None:
+            lines.append(f"| {ratio:.0%} | not run | | | | | |")
+            continue
+        share = (row["reconstructed"] - row["reestimated"]) / (row["dense"] - row["reestimated"])
+        names = ("dense", "cut", "reestimated", "reconstructed")
+        figures = " | ".join(f"{row[name]:.2%}" for name in names)
+        lines.append(f"| {ratio:.0%} | {figures} | {share:.0%} | {row['seconds']:.0f} |")
+    return [*lines, ""]
+
+
+def _int8(rows: Rows) -> list[str]:
+    lines = [
+        "## int8 of the dense networks, one epoch of quantization-aware training", "",
+        "| network | float32 | int8 after training | int8, quantization-aware |",
+        "|---|---|---|---|",
+    ]  # fmt: skip
+    for network in ("resnet20", "mobilenet_v2:0.5"):
+        row = rows.get(f"int8/{network}")
+        figures = (
+            " | ".join(f"{row[n]:.2%}" for n in ("test", "int8", "aware")) if row else "not run | |"
+        )
+        lines.append(f"| {network} | {figures} |")
+    return [*lines, ""]
+
+
+def _figure(rows: Rows) -> Figure:
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    points = _points(rows)
+    if points:
+        epochs, pruned, dense = zip(*points, strict=True)
+        axes.plot(epochs, [100 * v for v in dense], "o-", label="dense, trained on")
+        axes.plot(epochs, [100 * v for v in pruned], "s-", label="half of the MACs")
+        axes.legend()
+    axes.set(xlabel="epochs", ylabel="test accuracy (%)", title="ResNet-20, CIFAR-10")
+    axes.grid(alpha=0.3)
+    return figure
