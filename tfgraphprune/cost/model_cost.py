@@ -68,6 +68,19 @@ class ShiftedCost:
         return self.cost(counts) + self.constant
 
 
+@dataclass(frozen=True, eq=False)
+class AxisSize:
+    """The size of a weight's axis as a function of counts: `counts @ slope + fixed`.
+
+    Attributes:
+        slope: float64 `[groups]`: positions for each channel kept.
+        fixed: positions that no plan cuts.
+    """
+
+    slope: np.ndarray
+    fixed: float
+
+
 def macs_cost(graph: LayerGraph) -> ProductCost:
     """Multiply-accumulates of convolutions and dense layers for one example.
 
@@ -107,6 +120,22 @@ def file_bytes_cost(graph: LayerGraph, overhead: float) -> Cost:
 def dense_counts(graph: LayerGraph) -> np.ndarray:
     """The sizes of the prunable groups; int `[groups]`."""
     return np.array([group.size for group in graph.prunable_groups], int)
+
+
+def axis_sizes(graph: LayerGraph) -> dict[tuple[tuple[str, ...], int, int], AxisSize]:
+    """The sizes of weight axes that groups lie on, by the layer's path, the weight and the axis."""
+    groups, dense = graph.prunable_groups, dense_counts(graph)
+    rows: dict[tuple[tuple[str, ...], int, int], np.ndarray] = {}
+    for column, group in enumerate(groups):
+        for place in group.axes:
+            if place.role != "norm":
+                row = rows.setdefault((place.path, place.weight, place.axis), np.zeros(len(groups)))
+                row[column] = place.positions.shape[1] / place.blocks
+    shapes = {(w.path, w.weight): w.shape for w in graph.weights}
+    return {
+        (path, weight, axis): AxisSize(row, shapes[path, weight][axis] - float(row @ dense))
+        for (path, weight, axis), row in rows.items()
+    }
 
 
 def layer_costs(graph: LayerGraph, cost: ProductCost) -> dict[str, float]:
