@@ -7,15 +7,17 @@ from tfgraphprune.cli import check_on_device as program
 from tfgraphprune.tflite.device import BACKENDS, RunSettings
 from tfgraphprune.tflite.device.adb import Ended
 from tfgraphprune.tflite.device.benchmark import (
-    Delegation,
-    Timing,
     Tool,
     command_line,
     parity_line,
-    parse_delegations,
-    parse_timing,
     profile_flags,
     read_help,
+)
+from tfgraphprune.tflite.device.output import (
+    Delegation,
+    Timing,
+    parse_delegations,
+    parse_timing,
 )
 from tfgraphprune.tflite.device.profile import OpTime, parse_profile
 

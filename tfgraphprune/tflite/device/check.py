@@ -10,12 +10,8 @@ import numpy as np
 
 from tfgraphprune.errors import UserError
 from tfgraphprune.tflite.device.adb import Device
-from tfgraphprune.tflite.device.benchmark import (
-    RunSettings,
-    Timing,
-    parse_delegations,
-    profile_flags,
-)
+from tfgraphprune.tflite.device.benchmark import RunSettings, profile_flags
+from tfgraphprune.tflite.device.output import Timing, parse_delegations
 from tfgraphprune.tflite.device.parity import Parity, arrange_inputs, check_parity
 from tfgraphprune.tflite.device.profile import OpTime, parse_profile
 from tfgraphprune.tflite.device.report import DeviceReport, FileReport

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tfgraphprune.tflite.device.benchmark import Delegation
 from tfgraphprune.tflite.device.facts import DeviceFacts
+from tfgraphprune.tflite.device.output import Delegation
 from tfgraphprune.tflite.device.parity import Parity
 from tfgraphprune.tflite.device.profile import OpTime
 from tfgraphprune.tflite.latency import Latency

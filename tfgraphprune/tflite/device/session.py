@@ -12,15 +12,14 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.tflite.device.adb import Adb, Device, Ended, connect
 from tfgraphprune.tflite.device.benchmark import (
     RunSettings,
-    Timing,
     Tool,
     check_abi,
     command_line,
-    parse_timing,
     read_help,
 )
 from tfgraphprune.tflite.device.facts import DeviceFacts, read_facts, wait_until_cool
 from tfgraphprune.tflite.device.folder import DeviceFolder
+from tfgraphprune.tflite.device.output import Timing, parse_timing
 
 _LAST_NNAPI_LEVEL = 34
 
