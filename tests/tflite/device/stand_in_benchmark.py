@@ -1,8 +1,8 @@
 """Stands in for `benchmark_model` on the loopback device: runs files with LiteRT, prints its text.
 
-Beside this file lie, in the folder `bin` of the device, no others; what a test wants otherwise is
-in the environment variable STAND_IN: `litert` (the newer tool), `off` (wrong outputs), `fails`,
-`quiet` (no timings), `full` (no outputs), `bare` (no flags are listed), `sleeps`.
+The environment variable STAND_IN makes it another tool: `litert` (the newer one), `bare` (lists no
+flags), `cpu_only` (the GPU takes nothing), `off` (wrong outputs), `full` (no outputs), `once` (only
+those of the first process), `quiet` (no timings), `fails`, `sleeps`.
 """
 
 import os
@@ -84,7 +84,10 @@ def main():
         started = time.perf_counter()
         interpreter.invoke()
         times.append((time.perf_counter() - started) * 1e6)
-    if "output_filepath" in flags and "full" not in MODE:
+    first = not os.path.exists("ran")
+    open("ran", "w").close()
+    wanted = "full" not in MODE and (first or "once" not in MODE)
+    if "output_filepath" in flags and wanted:
         with open(flags["output_filepath"], "wb") as file:
             for each in interpreter.get_output_details():
                 values = interpreter.get_tensor(each["index"])

@@ -88,6 +88,7 @@ MODES = {
     "fails": ("fails", "failed on the device .* with exit code 1 "),
     "no timings": ("quiet", "printed no timings"),
     "no outputs": ("full", "wrote no outputs"),
+    "no outputs the second time": ("once", "wrote no outputs"),
     "no inputs": ("litert", "can't be given inputs"),
 }
 
@@ -97,7 +98,7 @@ def test_a_tool_that_fails(phone, to, benchmark, files, digits, monkeypatch, mod
     monkeypatch.setenv("STAND_IN", mode)
     run = {"benchmark": benchmark, "device": to(phone), "settings": QUICK}
     with pytest.raises(tgp.UserError, match=sentence):
-        check_on_device({"dense": files["dense"]}, inputs=digits.test[0], examples=1, **run)
+        check_on_device({"dense": files["dense"]}, inputs=digits.test[0], examples=2, **run)
 
 
 def test_no_profile_from_litert(refused, phone, monkeypatch):

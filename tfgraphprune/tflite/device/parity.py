@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shlex
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -120,7 +121,7 @@ def check_parity(
             "This benchmark tool can't be given inputs: check parity with a newer "
             "benchmark_model of TFLite, or leave the inputs out."
         )
-    batch, output = runner.shapes[0][0], f"{folder.path}/outputs"
+    batch = runner.shapes[0][0]
     expected: list[list[np.ndarray]] = []
     received: list[list[np.ndarray]] = []
     with tempfile.TemporaryDirectory(prefix="tfgraphprune-") as host_folder:
@@ -130,7 +131,8 @@ def check_parity(
                 folder.put_bytes(f"input_{position}", content, Path(host_folder))
                 for position, content in enumerate(runner.encode(rows))
             ]
-            run(["rm", "-f", output])
+            # A name of its own: outputs of another batch, or file, must not be taken for these.
+            output = f"{folder.path}/outputs-{secrets.token_hex(8)}"
             ended = run(parity_line(words, runner.shapes, files, output))
             received.append(runner.decode(_outputs(folder, output, ended, run)))
             expected.append(runner.run(rows))
