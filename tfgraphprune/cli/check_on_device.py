@@ -28,7 +28,7 @@ OWN_FLAGS: dict[str, Callable[[str], Any]] = {
         name, 0.1, "How far outputs may be from the host's, in their standard deviations."
     ),
     "backend": lambda name: flags.DEFINE_enum(
-        name, "cpu", BACKENDS, f"One of {', '.join(BACKENDS)}; nnapi for Androids before 15."
+        name, "cpu", BACKENDS, "Where to run; nnapi is for Androids before 15."
     ),
     "threads": lambda name: flags.DEFINE_integer(name, 1, "CPU threads."),
     "cpu_mask": lambda name: flags.DEFINE_string(
