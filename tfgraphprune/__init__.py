@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tfgraphprune.search.policy import load_policy
     from tfgraphprune.settings import Budget, FineTune, Search
     from tfgraphprune.tflite.convert import export_tflite
+    from tfgraphprune.tflite.device.check import check_on_device, device_latency
     from tfgraphprune.tflite.verify import verify_tflite
     from tfgraphprune.training.finetune import finetune
 
@@ -48,9 +49,11 @@ _PUBLIC = {
     "Search": "settings",
     "ToleranceError": "errors",
     "UserError": "errors",
+    "check_on_device": "tflite.device.check",
     "compress": "pipeline",
     "count_macs": "cost.counting",
     "count_params": "cost.counting",
+    "device_latency": "tflite.device.check",
     "export_tflite": "tflite.convert",
     "finetune": "training.finetune",
     "inspect": "inspection",
@@ -85,10 +88,12 @@ __all__ = [
     "Search",
     "ToleranceError",
     "UserError",
+    "check_on_device",
     "compress",
     "count_macs",
     "count_params",
     "criteria",
+    "device_latency",
     "export_tflite",
     "finetune",
     "inspect",

@@ -38,7 +38,16 @@ def export_file(model, output, **options):
 install("tfgraphprune.experiment", run=run)
 install("tfgraphprune.inspection", inspect_file=inspect_file)
 install("tfgraphprune.compression_result", load_result=Result)
-install("tfgraphprune.tflite", program=None)
+class Device(str):
+    def __new__(cls, *parts): return str.__new__(cls, parts)
+
+def check_files(paths, **options):
+    del options["progress"]
+    print(paths, options)
+
+install("tfgraphprune.tflite", program=None, device=None)
+install("tfgraphprune.tflite.device", Device=Device, RunSettings=lambda **options: options)
+install("tfgraphprune.tflite.device.program", check_files=check_files)
 install("tfgraphprune.tflite.program", export_file=export_file)
 """
 
@@ -93,6 +102,26 @@ RUNS = {
         "m o {'quantization': 'int8', 'representative_data': 'x.npy', 'overwrite': False, "
         "'allow_lambda': False}\n",
     ),
+    "check_on_device": (
+        [
+            "check_on_device",
+            "--tflite=a,b.tflite",
+            "--tflite=c.tflite",
+            "--benchmark=tool",
+            "--serial=one",
+            "--serial=two",
+            "--backend=npu",
+            "--library=l.so",
+            "--tool_flag=--x=1",
+            "--json=r.json",
+        ],
+        "['a,b.tflite', 'c.tflite'] {'benchmark': 'tool', "
+        "'devices': [\"('one', 'adb', None, 120.0)\", \"('two', 'adb', None, 120.0)\"], "
+        "'settings': {'backend': 'npu', 'threads': 1, 'runs': 50, 'min_seconds': 1.0, "
+        "'repeats': 5, 'cpu_mask': None, 'libraries': ('l.so',), 'tool_flags': ('--x=1',), "
+        "'cool_seconds': 120.0, 'timeout_seconds': 300.0}, 'inputs': None, 'examples': 8, "
+        "'max_error': 0.1, 'profile': False, 'json': 'r.json', 'overwrite': False}\n",
+    ),
     "report": (["report", "--workdir=w"], "w saved w/report.html False\nwritten: w/report.html\n"),
     "report elsewhere": (
         ["report", "--workdir=w", "--output=r.html", "--overwrite"],
@@ -135,8 +164,7 @@ REFUSED = {
     "unknown command": (
         ["compres"],
         "tfgraphprune: there is no command 'compres', only compress, inspect, policy, export, "
-        "report; "
-        "did you mean compress?",
+        "check_on_device, report; did you mean compress?",
     ),
     "missing flag": (
         ["compress", "--config=digits"],
@@ -237,7 +265,7 @@ def test_the_overview_lists_the_commands(args, code):
     assert ended.returncode == code
     lines = ended.stdout.splitlines()[2:]
     assert [line.split()[0] for line in lines] == [
-        "compress", "inspect", "policy", "export", "report",
+        "compress", "inspect", "policy", "export", "check_on_device", "report",
     ]  # fmt: skip
     assert all(len(line.split()) > 4 for line in lines)
 
@@ -266,17 +294,20 @@ common.run_program(inspect.PROGRAM, inspect.main)
     assert ended.returncode == 1
 
 
+OWNERS = ("common", "config_flag", "inspect", "check_on_device")
+
+
 def test_flags_of_the_packages_below_do_not_clash():
     code = """
-from tfgraphprune.cli import common, compress, export, inspect, main, report
+from tfgraphprune.cli import common, compress, export, inspect, main, report, check_on_device
 import spektral, tensorflow_datasets, tensorflow_model_optimization
 from tf_agents.agents.sac import sac_agent
 from absl import flags
-ours = [*common._DEFINITIONS, *inspect.OWN_FLAGS]
+ours = [*common._DEFINITIONS, *inspect.OWN_FLAGS, *check_on_device.OWN_FLAGS]
 print({flags.FLAGS.find_module_defining_flag(name) for name in ours})
 """
     ended = run_python(code)
-    modules = {f"tfgraphprune.cli.{name}" for name in ("common", "config_flag", "inspect")}
+    modules = {f"tfgraphprune.cli.{name}" for name in OWNERS}
     assert ast.literal_eval(ended.stdout) == modules, ended.stderr
 
 

@@ -84,7 +84,7 @@ class Program:
             flag = flags.FLAGS[name]
             note = "" if flag.default in (None, False, []) else f" (default {flag.default})"
             note = " (required)" if name in self.required else note
-            lines.append(f"  --{name:<20} {flag.help.rstrip('.')}{note}")
+            lines.append(f"  --{name:<20} {' '.join(flag.help.split()).rstrip('.')}{note}")
         if "config" in self.flags:
             lines.append(f"  --{'config.FIELD=VALUE':<20} Overrides a field of the config")
         lines.append(f"  --{'flagfile=FILE':<20} Reads flags from a file, one a line")

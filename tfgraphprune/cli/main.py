@@ -9,7 +9,7 @@ from importlib import import_module
 import tfgraphprune
 from tfgraphprune.cli.common import run_program
 
-COMMANDS = ("compress", "inspect", "policy", "export", "report")
+COMMANDS = ("compress", "inspect", "policy", "export", "check_on_device", "report")
 
 
 def run() -> None:
@@ -41,7 +41,7 @@ def _overview() -> str:
     ]
     for name in COMMANDS:
         summary = import_module(f"tfgraphprune.cli.{name}").PROGRAM.summary.strip()
-        lines.append(f"  {name:<10} {summary}")
+        lines.append(f"  {name:<15} {summary}")
     return "\n".join(lines)
 
 

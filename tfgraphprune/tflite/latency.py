@@ -15,7 +15,7 @@ from tfgraphprune.tflite.runtime import Runner
 
 @dataclass(frozen=True)
 class Latency:
-    """Latency of one file on this machine.
+    """Latency of one file, on this machine or on a device.
 
     Attributes:
         median_ms: median of the runs, in milliseconds.
@@ -73,7 +73,7 @@ def host_latency(
             runners[name].invoke()
             samples[name].append((time.perf_counter_ns() - started) / 1e6)
         order.reverse()
-    return {name: _summarise(each) for name, each in samples.items()}
+    return {name: summarise(each) for name, each in samples.items()}
 
 
 def latency_ratio(latency: Latency, baseline: Latency) -> float:
@@ -81,19 +81,20 @@ def latency_ratio(latency: Latency, baseline: Latency) -> float:
 
     Args:
         latency: a file's latency.
-        baseline: that of another, from the same call of `host_latency`.
+        baseline: that of another, from the same call of `host_latency` or `device_latency`.
 
     Raises:
         UserError: different numbers of runs: they were not measured together.
     """
     if latency.runs != baseline.runs:
         raise UserError(
-            f"A ratio needs latencies of one call of host_latency, but these have {latency.runs} "
-            f"and {baseline.runs} runs: measure both files together."
+            f"A ratio needs latencies of one call, but these have {latency.runs} and "
+            f"{baseline.runs} runs: measure both files together."
         )
     return float(np.median(np.divide(latency.samples_ms, baseline.samples_ms)))
 
 
-def _summarise(samples: list[float]) -> Latency:
+def summarise(samples: list[float]) -> Latency:
+    """The figures of some runs, in milliseconds."""
     low, median, high = np.percentile(samples, [10, 50, 90])
     return Latency(float(median), float(low), float(high), len(samples), tuple(samples))

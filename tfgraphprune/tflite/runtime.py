@@ -50,6 +50,49 @@ class Runner:
         """The shape of each input for one run, batch included."""
         return [tuple(int(size) for size in each["shape"]) for each in self._inputs]
 
+    @property
+    def input_names(self) -> list[str]:
+        """The name of each input in the signature, or of its tensor where there is none."""
+        names = [str(each["name"]) for each in self._inputs]
+        if SIGNATURE in self._interpreter.get_signature_list():
+            details = self._interpreter.get_signature_runner(SIGNATURE).get_input_details()
+            by_index = {each["index"]: name for name, each in details.items()}
+            names = [
+                by_index.get(each["index"], name)
+                for each, name in zip(self._inputs, names, strict=True)
+            ]
+        return names
+
+    def encode(self, arrays: Sequence[np.ndarray]) -> list[bytes]:
+        """Inputs as the file's own types in memory, as other runtimes take them; see `shapes`."""
+        return [
+            _quantize(array, details).tobytes()
+            for details, array in zip(self._inputs, arrays, strict=True)
+        ]
+
+    def decode(self, content: bytes) -> list[np.ndarray]:
+        """Outputs, as another runtime left them in memory, one after the other, as `run` gives.
+
+        Raises:
+            UserError: more or fewer bytes than the outputs of a run have.
+        """
+        dtypes = [np.dtype(each["dtype"]) for each in self._outputs]
+        shapes = [tuple(int(size) for size in each["shape"]) for each in self._outputs]
+        counts = [int(np.prod(shape)) for shape in shapes]
+        sizes = [count * dtype.itemsize for count, dtype in zip(counts, dtypes, strict=True)]
+        if len(content) != sum(sizes):
+            raise UserError(
+                f"The outputs of {str(self._path)!r} have {sum(sizes)} bytes, but {len(content)} "
+                "came: run the same file in both places."
+            )
+        starts = np.cumsum([0, *sizes[:-1]])
+        return [
+            _dequantize(np.frombuffer(content, dtype, count, int(start)).reshape(shape), details)
+            for dtype, count, start, shape, details in zip(
+                dtypes, counts, starts, shapes, self._outputs, strict=True
+            )
+        ]
+
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs for a batch of any size.
 
@@ -102,7 +145,8 @@ class Runner:
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise UserError(
-                f"{str(self._path)!r} is not a TFLite file that LiteRT can run: {error}"
+                f"{str(self._path)!r} is not a TFLite file that LiteRT can run ({error}): "
+                "export it again."
             ) from error
         self._read_details()
         self._batch = self.shapes[0][0]

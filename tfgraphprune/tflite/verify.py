@@ -13,6 +13,7 @@ import tf_keras as keras
 from tfgraphprune import batches
 from tfgraphprune.errors import ToleranceError, UserError
 from tfgraphprune.keras3 import is_keras3_model, twin
+from tfgraphprune.tflite.differences import scaled_errors
 from tfgraphprune.tflite.runtime import Runner
 from tfgraphprune.tflite.signature import iterate, model_inputs, model_outputs
 
@@ -148,7 +149,7 @@ def _compare(
 ) -> Verification:
     classes_keras, classes_tflite = reference[0].argmax(axis=1), results[0].argmax(axis=1)
     errors = np.concatenate(
-        [_errors(mine, theirs) for mine, theirs in zip(reference, results, strict=True)]
+        [scaled_errors(mine, theirs) for mine, theirs in zip(reference, results, strict=True)]
     )
     return Verification(
         accuracy_keras=float(np.mean(classes_keras == labels)),
@@ -158,13 +159,3 @@ def _compare(
         mean_error=float(errors.mean()),
         examples=len(labels),
     )
-
-
-def _errors(reference: np.ndarray, result: np.ndarray) -> np.ndarray:
-    """Absolute differences in units of the reference's standard deviation, flat."""
-    difference = np.abs(reference.astype(np.float64) - result.astype(np.float64)).ravel()
-    spread = float(reference.astype(np.float64).std())
-    if spread == 0.0:
-        # A constant output has no scale: equal is no error, anything else is beyond measure.
-        return np.where(difference == 0.0, 0.0, np.inf)
-    return difference / spread
