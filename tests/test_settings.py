@@ -63,7 +63,7 @@ REFUSED = [
     (FineTune, {"distill": "yes"}, "distill must be True or False, not 'yes'."),
     (FineTune, {"recovery": "none"}, "recovery must be 'one_shot' or 'gradual', not 'none'."),
     (FineTune, {"optimizer": "rmsprop"}, "optimizer must be 'sgd' or 'adam', not 'rmsprop'."),
-    (FineTune, {"augment": "mixup"}, "augment must be None, 'shift' or 'crop_flip', not 'mixup'."),
+    (FineTune, {"augment": "magic"}, "augment must be None, 'shift', 'crop_flip', "),
 ]
 
 

@@ -30,6 +30,7 @@ from tfgraphprune.search.plan_search import SearchResult, sample, search_plan
 from tfgraphprune.search.registry import require
 from tfgraphprune.settings import Budget, FineTune, Search
 from tfgraphprune.shipping import QUANTIZATIONS, export_and_measure, file_overhead, graph_record
+from tfgraphprune.training.augment import check_augmentation
 from tfgraphprune.training.data import split_reward
 from tfgraphprune.training.recovery import FitFn, recover
 from tfgraphprune.workdir import WorkDir
@@ -81,6 +82,9 @@ class Job:
             check(self.test_data, "test_data")
         for method in (self.search.agent, *self.search.rivals):
             require(method)
+        if self.fit_fn is None and self.finetune.epochs:
+            classes = self.graph.model.output_shape[-1]
+            check_augmentation(self.finetune.augment, self.train_data, classes)
         if self.budget.file_bytes is None:
             Projection.of(self.graph, resolve_limits(self.budget, self.graph), self.search.min_keep)
 

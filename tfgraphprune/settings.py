@@ -11,7 +11,18 @@ from tfgraphprune.errors import UserError
 
 RECOVERIES = ("one_shot", "gradual")
 OPTIMIZERS = ("sgd", "adam")
-AUGMENTATIONS = (None, "shift", "crop_flip")
+AUGMENTATIONS = (
+    None,
+    "shift",
+    "crop_flip",
+    "rand_augment",
+    "crop_flip_rand_augment",
+    "cutmix",
+    "crop_flip_cutmix",
+    "mixup",
+    "crop_flip_mixup",
+)
+"""`rand_augment`, `cutmix` and `mixup` are KerasCV's."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +140,7 @@ class FineTune:
         batch_size: examples a step.
         optimizer: `sgd` or `adam`.
         distill: learn from the dense model's outputs too.
-        augment: `shift`, `crop_flip` or none; for arrays.
+        augment: one of `AUGMENTATIONS`; of a `tf.data.Dataset`, batch by batch.
 
     Raises:
         UserError: a number or a name is out of range.
