@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tfgraphprune.settings import Budget, FineTune, Search
     from tfgraphprune.tflite.convert import export_tflite
     from tfgraphprune.tflite.verify import verify_tflite
+    from tfgraphprune.training import callbacks
     from tfgraphprune.training.finetune import finetune
 
 __version__ = "0.1.0"
@@ -67,7 +68,7 @@ _PUBLIC = {
 }
 """Public names, and the modules that hold them."""
 
-_PUBLIC_MODULES = {"criteria": "pruning.criteria"}
+_PUBLIC_MODULES = {"callbacks": "training.callbacks", "criteria": "pruning.criteria"}
 """Public names that are modules themselves."""
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "Search",
     "ToleranceError",
     "UserError",
+    "callbacks",
     "compress",
     "count_macs",
     "count_params",

@@ -10,6 +10,7 @@ from typing import Any
 from tfgraphprune.errors import UserError
 
 RECOVERIES = ("one_shot", "gradual")
+SCHEDULES = ("polynomial", "linear")
 OPTIMIZERS = ("sgd", "adam")
 AUGMENTATIONS = (
     None,
@@ -166,6 +167,41 @@ class FineTune:
         _one_of("recovery", self.recovery, RECOVERIES)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("augment", self.augment, AUGMENTATIONS)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When channels go during a training, in steps of the optimizer.
+
+    Attributes:
+        begin_step: from which on they go.
+        end_step: at which the last ones have gone.
+        frequency: steps between two times at which some go.
+        schedule: `polynomial` for tfmot's polynomial decay of degree 3, in which most go early, or
+            `linear`.
+
+    Raises:
+        UserError: a number or a name is out of range.
+    """
+
+    begin_step: int = 0
+    end_step: int = 1000
+    frequency: int = 100
+    schedule: str = "polynomial"
+
+    def __post_init__(self) -> None:
+        if not _is_integer(self.begin_step) or self.begin_step < 0:
+            raise UserError(
+                f"begin_step must be a whole number from 0 on, not {self.begin_step!r}."
+            )
+        _positive_integer("end_step", self.end_step)
+        _positive_integer("frequency", self.frequency)
+        if self.end_step <= self.begin_step:
+            raise UserError(
+                f"end_step must come after begin_step, but they are {self.end_step} and "
+                f"{self.begin_step}."
+            )
+        _one_of("schedule", self.schedule, SCHEDULES)
 
 
 def _is_number(value: Any) -> bool:
