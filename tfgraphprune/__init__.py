@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tfgraphprune.legacy_keras import use_tf_keras
 
 if TYPE_CHECKING:
+    from tfgraphprune import flags
     from tfgraphprune.compression_result import CompressionResult, load_result
     from tfgraphprune.cost.counting import count_macs, count_params
     from tfgraphprune.errors import MissingExtraError, ToleranceError, UserError
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from tfgraphprune.search.front import search_front
     from tfgraphprune.search.plan_search import search_plan
     from tfgraphprune.search.policy import load_policy
-    from tfgraphprune.settings import Budget, FineTune, Search
+    from tfgraphprune.settings import Budget, FineTune, Schedule, Search
     from tfgraphprune.tflite.convert import export_tflite
     from tfgraphprune.tflite.verify import verify_tflite
     from tfgraphprune.training import callbacks
@@ -45,6 +46,7 @@ _PUBLIC = {
     "LayerRule": "graph.rules",
     "MissingExtraError": "errors",
     "PruningPlan": "pruning.plan",
+    "Schedule": "settings",
     "Search": "settings",
     "ToleranceError": "errors",
     "UserError": "errors",
@@ -68,7 +70,11 @@ _PUBLIC = {
 }
 """Public names, and the modules that hold them."""
 
-_PUBLIC_MODULES = {"callbacks": "training.callbacks", "criteria": "pruning.criteria"}
+_PUBLIC_MODULES = {
+    "callbacks": "training.callbacks",
+    "criteria": "pruning.criteria",
+    "flags": "flags",
+}
 """Public names that are modules themselves."""
 
 __all__ = [
@@ -81,6 +87,7 @@ __all__ = [
     "LayerRule",
     "MissingExtraError",
     "PruningPlan",
+    "Schedule",
     "Search",
     "ToleranceError",
     "UserError",
@@ -91,6 +98,7 @@ __all__ = [
     "criteria",
     "export_tflite",
     "finetune",
+    "flags",
     "inspect",
     "load_policy",
     "load_result",
