@@ -14,16 +14,25 @@ def get_config() -> ConfigDict:
     config.freeze = ()
 
     config.data = data = ConfigDict()
-    # "digits" ships with scikit-learn; any other name is looked up in TensorFlow Datasets.
+    # "digits" ships with scikit-learn; "folder" is a folder of images, with one folder a class or
+    # train/, val/ and test/; any other name is looked up in TensorFlow Datasets.
     data.name = "digits"
-    # Folder of TensorFlow Datasets; "" for its own default.
+    # The image folder; or that of TensorFlow Datasets, "" for its own default.
     data.dir = ""
     # Whether TensorFlow Datasets may fetch what is missing.
     data.download = True
     # Images held out of training, on which the search measures its reward.
     data.reward_examples = 270
-    # Of the split into 1,077 training, 270 reward and 450 test images.
+    # Of the split into 1,077 training, 270 reward and 450 test images, or that of a "folder".
     data.split_seed = 0
+    # Height and width of the images of a "folder".
+    data.image_size = 64
+    # 3 for colour, 1 for grey.
+    data.channels = 3
+    # Share of a "folder" without val/ that the search measures its reward on.
+    data.reward_share = 0.1
+    # Share of a "folder" without test/ that is looked at once, at the end.
+    data.test_share = 0.2
 
     config.model = model = ConfigDict()
     # "digits_cnn", or "resnetN" with N = 6n + 2.
@@ -43,6 +52,7 @@ def get_config() -> ConfigDict:
     # Images in a step.
     train.batch_size = 32
     # "shift" moves images by up to a pixel; "crop_flip" suits photographs; "" does nothing.
+    # KerasCV's: "rand_augment", "cutmix", "mixup", and "crop_flip_" before any of these.
     train.augment = "shift"
 
     # What the pruned model may cost; 0 sets no limit, and all other limits hold at once.

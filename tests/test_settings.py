@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfgraphprune.errors import UserError
-from tfgraphprune.settings import Budget, FineTune, Search
+from tfgraphprune.settings import Budget, FineTune, Schedule, Search
 
 NAN = float("nan")
 
@@ -26,6 +26,9 @@ ACCEPTED = [
     (Search, {"agent": "magic", "rivals": ("no such", "uniform")}),
     (FineTune, {}),
     (FineTune, {"epochs": 0, "recovery": "gradual", "augment": "shift"}),
+    (FineTune, {"augment": "crop_flip_cutmix"}),
+    (Schedule, {}),
+    (Schedule, {"begin_step": 5, "end_step": 6, "frequency": 1, "schedule": "linear"}),
     (FineTune, {"optimizer": "adam", "learning_rate": 1e-3, "distill": False}),
 ]
 
@@ -82,7 +85,12 @@ REFUSED = [
         "recovery='scratch_e' starts from random weights, so epochs must be 1 or more, not 0.",
     ),
     (FineTune, {"optimizer": "rmsprop"}, "optimizer must be None, 'sgd' or 'adam', not 'rmsprop'."),
-    (FineTune, {"augment": "mixup"}, "augment must be None, 'shift' or 'crop_flip', not 'mixup'."),
+    (Schedule, {"begin_step": 0.5}, "begin_step must be a whole number from 0 on, not 0.5."),
+    (Schedule, {"end_step": 0}, "end_step must be a whole number from 1 on, not 0."),
+    (Schedule, {"begin_step": 9, "end_step": 9}, "end_step must come after begin_step, but they"),
+    (Schedule, {"frequency": -1}, "frequency must be a whole number from 1 on, not -1."),
+    (Schedule, {"schedule": "cubic"}, "schedule must be 'polynomial' or 'linear', not 'cubic'."),
+    (FineTune, {"augment": "magic"}, "augment must be None, 'shift', 'crop_flip', "),
 ]
 
 
@@ -102,7 +110,7 @@ def test_refused(kind, fields, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("made", [Budget(macs_ratio=0.5), Search(), FineTune()])
+@pytest.mark.parametrize("made", [Budget(macs_ratio=0.5), Search(), FineTune(), Schedule()])
 def test_frozen_and_documented(made):
     field = dataclasses.fields(made)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):

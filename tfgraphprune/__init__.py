@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tfgraphprune.legacy_keras import use_tf_keras
 
 if TYPE_CHECKING:
+    from tfgraphprune import flags
     from tfgraphprune.compression_result import CompressionResult, load_result
     from tfgraphprune.cost.counting import count_macs, count_params
     from tfgraphprune.errors import MissingExtraError, ToleranceError, UserError
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
     from tfgraphprune.search.front import search_front
     from tfgraphprune.search.plan_search import search_plan
     from tfgraphprune.search.policy import load_policy
-    from tfgraphprune.settings import Budget, FineTune, Search
+    from tfgraphprune.settings import Budget, FineTune, Schedule, Search
     from tfgraphprune.tflite.convert import export_tflite
     from tfgraphprune.tflite.device.check import check_on_device, device_latency
     from tfgraphprune.tflite.verify import verify_tflite
+    from tfgraphprune.training import callbacks
     from tfgraphprune.training.finetune import finetune
 
 __version__ = "0.1.0"
@@ -46,6 +48,7 @@ _PUBLIC = {
     "LayerRule": "graph.rules",
     "MissingExtraError": "errors",
     "PruningPlan": "pruning.plan",
+    "Schedule": "settings",
     "Search": "settings",
     "ToleranceError": "errors",
     "UserError": "errors",
@@ -72,7 +75,11 @@ _PUBLIC = {
 }
 """Public names, and the modules that hold them."""
 
-_PUBLIC_MODULES = {"criteria": "pruning.criteria"}
+_PUBLIC_MODULES = {
+    "callbacks": "training.callbacks",
+    "criteria": "pruning.criteria",
+    "flags": "flags",
+}
 """Public names that are modules themselves."""
 
 __all__ = [
@@ -85,9 +92,11 @@ __all__ = [
     "LayerRule",
     "MissingExtraError",
     "PruningPlan",
+    "Schedule",
     "Search",
     "ToleranceError",
     "UserError",
+    "callbacks",
     "check_on_device",
     "compress",
     "count_macs",
@@ -96,6 +105,7 @@ __all__ = [
     "device_latency",
     "export_tflite",
     "finetune",
+    "flags",
     "inspect",
     "load_policy",
     "load_result",

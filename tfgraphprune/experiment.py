@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,11 @@ from tfgraphprune.pipeline import run_stages
 from tfgraphprune.settings import Budget, FineTune, Search
 from tfgraphprune.training.data import Splits, load_digits, load_tfds
 from tfgraphprune.training.finetune import finetune
+from tfgraphprune.training.image_folders import load_image_folder
 from tfgraphprune.workdir import WorkDir
+
+SPLITS = "splits.json"
+"""Which files a run trained on, measured its reward on, and tested on."""
 
 
 def run(
@@ -59,9 +64,12 @@ def run(
         quantizations=tuple(config.export.quantizations),
         settings=content,
     )
-    with WorkDir.open(workdir, key, job.outputs, overwrite) as folder:
+    outputs = (*job.outputs, *([SPLITS] if splits.files else []))
+    with WorkDir.open(workdir, key, outputs, overwrite) as folder:
         if folder.finished:
             return load_result(folder.folder, allow_lambda)
+        if splits.files:
+            folder.write(SPLITS, json.dumps(splits.files, indent=1) + "\n")
         rows = _train_dense(folder, config, model, splits)
         # Read again: the graph's criterion and teacher are the trained weights.
         graph = LayerGraph.from_model(model, freeze=tuple(config.freeze))
@@ -72,6 +80,17 @@ def load_splits(config: Any) -> Splits:
     """The data set that the config names."""
     if config.name == "digits":
         return load_digits(config.split_seed)
+    if config.name == "folder":
+        if not config.dir:
+            raise UserError("config.data.dir must name the image folder where data.name is folder.")
+        return load_image_folder(
+            config.dir,
+            config.image_size,
+            channels=config.channels,
+            reward_share=config.reward_share,
+            test_share=config.test_share,
+            seed=config.split_seed,
+        )
     return load_tfds(
         config.name,
         config.dir or None,

@@ -15,6 +15,7 @@ from tfgraphprune.search.evaluation.evaluator import Metric, Reward
 from tfgraphprune.search.registry import require
 from tfgraphprune.settings import Budget, FineTune, Search
 from tfgraphprune.shipping import QUANTIZATIONS
+from tfgraphprune.training.augment import check_augmentation
 from tfgraphprune.training.recoveries.base import FitFn
 from tfgraphprune.training.recoveries.registry import check_recovery
 
@@ -64,6 +65,9 @@ class Job:
         for method in (self.search.agent, *self.search.rivals):
             require(method)
         check_recovery(self.finetune, self.fit_fn)
+        if self.fit_fn is None and self.finetune.epochs:
+            classes = self.graph.model.output_shape[-1]
+            check_augmentation(self.finetune.augment, self.train_data, classes)
         if self.budget.file_bytes is None:
             Projection.of(self.graph, resolve_limits(self.budget, self.graph), self.search.min_keep)
 

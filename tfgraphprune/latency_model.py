@@ -1,4 +1,4 @@
-"""A network's latency on a device as a function of the channels kept: tables, set right by networks.
+"""A network's latency on a device as a function of its channels: tables, set right by networks.
 
 Tables of single operators as in HALP (Shen et al., "Structural Pruning via Latency-Saliency
 Knapsack", NeurIPS 2022) and NetAdapt (Yang et al., ECCV 2018); what they leave out is fitted to
@@ -30,6 +30,9 @@ from tfgraphprune.tflite.latency_table import Clock, LatencyTable
 
 _WIDTHS = (0.75, 0.5, 0.3)
 """Shares of the tables' latency at which networks are measured, beside the dense one."""
+
+_TILE = 8
+"""Grid of the tables: no device's kernels make fewer channels at a time."""
 
 _PRIOR = 0.02
 """Weight that keeps the fit near the tables as they are, in squared relative error."""
@@ -96,10 +99,10 @@ def measure_latency(
     if not len(dense) or not kernels:
         raise UserError("the model has no convolution or dense layer whose channels may be cut.")
     step = table.channel_step()
-    tables = tables_of(graph, kernels, table, min(step, 8))
+    tables = tables_of(graph, kernels, table, _TILE)
     elements = elements_of(graph)
-    rough = TableCost(tables, np.zeros(len(dense)), 0.0)
-    plans = [dense, *_plans(graph, rough, step, networks, seed)]
+    rough = TableCost(tables, np.zeros(len(dense)), 0.0, _TILE)
+    plans = [dense, *_plans(graph, rough, networks, seed)]
     times = _times(graph, plans, clock)
     features = np.stack(
         [
@@ -115,11 +118,9 @@ def measure_latency(
         others = np.arange(len(plans)) != number
         estimate = float(features[number] @ _fitted(features[others], times[others]))
         rows.append({"counts": counts.tolist(), "ms": float(ms), "left_out_ms": estimate})
-    scaled = [
-        type(t)(t.reads, t.makes, t.inputs, t.outputs, t.costs * factors[0]) for t in tables
-    ]
+    scaled = [type(t)(t.reads, t.makes, t.inputs, t.outputs, t.costs * factors[0]) for t in tables]
     fixed = elements.fixed * factors[1] + factors[2]
-    cost = TableCost(scaled, elements.slope * factors[1], fixed)
+    cost = TableCost(scaled, elements.slope * factors[1], fixed, _TILE)
     model = LatencyModel(cost, float(times[0]), step, tuple(rows))
     logging.info(
         "latency on %s: %.3f ms dense, channels step at %d, error of the estimate %.1f%%",
@@ -128,23 +129,20 @@ def measure_latency(
     return model
 
 
-def _plans(
-    graph: LayerGraph, cost: TableCost, step: int, networks: int, seed: int
-) -> list[np.ndarray]:
+def _plans(graph: LayerGraph, cost: TableCost, networks: int, seed: int) -> list[np.ndarray]:
     """Counts of random plans that spend different shares of the tables' latency."""
     random = np.random.Generator(np.random.Philox(seed))
     dense = dense_counts(graph)
     whole = float(cost(dense))
-    steps = np.array([min(step, group.size) for group in graph.prunable_groups])
-    own = np.array([group.step for group in graph.prunable_groups])
+    steps = np.array([group.step for group in graph.prunable_groups])
     found = []
     for number in range(networks):
         share = _WIDTHS[number % len(_WIDTHS)]
         limit = Limit("latency_ms", cost, whole * share)
         try:
-            projection = Projection(dense, np.maximum(steps, own), (limit,), 0.1)
+            projection = Projection(dense, steps, (limit,), 0.1)
         except UserError:  # the smallest network takes longer: that is the one to measure
-            projection = Projection(dense, np.maximum(steps, own), (), 0.1)
+            projection = Projection(dense, steps, (), 0.1)
             found.append(projection.lowest)
             continue
         found.append(projection.project(random.normal(0, 1, len(dense)))[0])
@@ -186,7 +184,9 @@ def _fitted(features: np.ndarray, times: np.ndarray) -> np.ndarray:
     return factors
 
 
-def host_table(file: str | os.PathLike | None = None, threads: int = 1) -> tuple[LatencyTable, Clock]:
+def host_table(
+    file: str | os.PathLike | None = None, threads: int = 1
+) -> tuple[LatencyTable, Clock]:
     """The table and the clock of this machine.
 
     Args:

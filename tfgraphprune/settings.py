@@ -10,8 +10,20 @@ from typing import Any
 from tfgraphprune.errors import UserError
 
 RECOVERIES = ("one_shot", "gradual", "soft", "reconstruct", "scratch_e", "scratch_b")
+SCHEDULES = ("polynomial", "linear")
 OPTIMIZERS = ("sgd", "adam")
-AUGMENTATIONS = (None, "shift", "crop_flip")
+AUGMENTATIONS = (
+    None,
+    "shift",
+    "crop_flip",
+    "rand_augment",
+    "crop_flip_rand_augment",
+    "cutmix",
+    "crop_flip_cutmix",
+    "mixup",
+    "crop_flip_mixup",
+)
+"""`rand_augment`, `cutmix` and `mixup` are KerasCV's."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +153,7 @@ class FineTune:
         label_smoothing: share of a label's probability that is spread over all classes.
         averaging: decay of the running mean of weights that the model gets at the end; 0 for the
             last weights.
-        augment: `shift`, `crop_flip` or none; for arrays.
+        augment: one of `AUGMENTATIONS`; of a `tf.data.Dataset`, batch by batch.
 
     Raises:
         UserError: a number or a name is out of range.
@@ -193,6 +205,41 @@ class FineTune:
             )
         _one_of("optimizer", self.optimizer, (None, *OPTIMIZERS))
         _one_of("augment", self.augment, AUGMENTATIONS)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When channels go during a training, in steps of the optimizer.
+
+    Attributes:
+        begin_step: from which on they go.
+        end_step: at which the last ones have gone.
+        frequency: steps between two times at which some go.
+        schedule: `polynomial` for tfmot's polynomial decay of degree 3, in which most go early, or
+            `linear`.
+
+    Raises:
+        UserError: a number or a name is out of range.
+    """
+
+    begin_step: int = 0
+    end_step: int = 1000
+    frequency: int = 100
+    schedule: str = "polynomial"
+
+    def __post_init__(self) -> None:
+        if not _is_integer(self.begin_step) or self.begin_step < 0:
+            raise UserError(
+                f"begin_step must be a whole number from 0 on, not {self.begin_step!r}."
+            )
+        _positive_integer("end_step", self.end_step)
+        _positive_integer("frequency", self.frequency)
+        if self.end_step <= self.begin_step:
+            raise UserError(
+                f"end_step must come after begin_step, but they are {self.end_step} and "
+                f"{self.begin_step}."
+            )
+        _one_of("schedule", self.schedule, SCHEDULES)
 
 
 def _is_number(value: Any) -> bool:

@@ -5,7 +5,14 @@ import pytest
 import tensorflow as tf
 
 import tfgraphprune as tgp
-from tfgraphprune.training.augment import crop_flip, epoch_dataset, shift
+from tfgraphprune import settings
+from tfgraphprune.training.augment import (
+    AUGMENTATIONS,
+    check_augmentation,
+    crop_flip,
+    epoch_dataset,
+    shift,
+)
 
 X = np.arange(20 * 6 * 6 * 2, dtype=np.float32).reshape(20, 6, 6, 2) + 1
 Y = np.arange(20)
@@ -57,11 +64,52 @@ def test_crop_flip_mirrors_about_half():
     assert 60 < left.sum() < 160
 
 
-def test_a_data_set_is_passed_through():
+def test_without_augmentation_a_data_set_is_passed_through():
     data = tf.data.Dataset.from_tensors((X, Y))
     assert epoch_dataset(data, batch_size=1, seed=0, epoch=0) is data
 
 
-def test_unknown_augmentation_is_refused():
-    with pytest.raises(tgp.UserError, match="augment must be one of"):
-        epoch_dataset((X, Y), batch_size=1, seed=0, epoch=0, augment="mixup")
+def test_a_data_set_keeps_its_order_and_each_batch_is_moved_in_its_own_way():
+    same = tf.data.Dataset.from_tensor_slices((np.tile(X[:5], (4, 1, 1, 1)), Y)).batch(5)
+    chosen = {"batch_size": 1, "seed": 3, "augment": "shift"}
+    first, again, other = (
+        [(x.numpy(), y.numpy()) for x, y in epoch_dataset(same, epoch=epoch, **chosen)]
+        for epoch in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(np.concatenate([y for _, y in first]), Y)
+    for (left, _), (right, _) in zip(first, again, strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert len({x.tobytes() for x, _ in (*first, *other)}) == 8
+
+
+def test_weights_go_with_their_examples():
+    batches = epoch_dataset((X, Y, Y / 2), batch_size=8, seed=0, epoch=0, augment="shift")
+    rows = [np.concatenate(part) for part in zip(*batches, strict=True)]
+    assert sorted(rows[1]) == list(Y)
+    np.testing.assert_array_equal(rows[2], rows[1] / 2)
+
+
+def test_settings_and_training_know_the_same_names():
+    assert tuple(AUGMENTATIONS) == settings.AUGMENTATIONS
+
+
+@pytest.mark.parametrize(
+    ("data", "arguments", "message"),
+    [
+        ((X, Y), {"augment": "magic"}, "augment must be one of"),
+        ((X, Y), {"augment": "rand_augment"}, "three channels, not of 2"),
+        ((X[..., :1].repeat(3, -1), Y), {"augment": "rand_augment"}, "takes images in"),
+        ((X, Y), {"augment": "mixup"}, "give one-hot rows"),
+        ((X[:, :, 0], Y), {"augment": "shift"}, "takes batches of images"),
+        (
+            tf.data.Dataset.from_tensors(({"image": X}, Y)),
+            {"augment": "shift"},
+            "takes batches of images",
+        ),
+    ],
+)
+def test_what_cannot_be_augmented_is_refused(data, arguments, message):
+    with pytest.raises(tgp.UserError, match=message):
+        check_augmentation(data=data, name=arguments["augment"])
+    with pytest.raises(tgp.UserError, match=message):
+        epoch_dataset(data, batch_size=4, seed=0, epoch=0, **arguments)

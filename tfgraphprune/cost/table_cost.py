@@ -32,16 +32,21 @@ class KernelTable:
 class TableCost:
     """The sum of tables, bilinear between their entries, and of what is linear in the counts.
 
-    Measured noise is smoothed where it says that more channels cost less: a cost must not fall
+    Kernels make channels in tiles: a number of them costs what the next whole tile does. Measured
+    noise is smoothed where it says that more channels cost less: a cost must not fall
     when a count rises.
 
     Args:
         tables: of all kernels.
         slope: float64 `[groups]`: further cost of a channel of each group.
         fixed: cost that no plan changes.
+        tile: channels that a kernel makes at a time.
     """
 
-    def __init__(self, tables: Sequence[KernelTable], slope: np.ndarray, fixed: float):
+    def __init__(
+        self, tables: Sequence[KernelTable], slope: np.ndarray, fixed: float, tile: int = 1
+    ):
+        self._tile = tile
         self._reads = np.stack([t.reads.slope for t in tables], 1)
         self._makes = np.stack([t.makes.slope for t in tables], 1)
         self._fixed = np.array([[t.reads.fixed, t.makes.fixed] for t in tables])
@@ -59,7 +64,8 @@ class TableCost:
         """Of that the tables' part."""
         counts = np.asarray(counts, np.float64)
         rows, row = _place(self._inputs, counts @ self._reads + self._fixed[:, 0])
-        columns, column = _place(self._outputs, counts @ self._makes + self._fixed[:, 1])
+        made = np.ceil((counts @ self._makes + self._fixed[:, 1]) / self._tile) * self._tile
+        columns, column = _place(self._outputs, made)
         which = np.arange(len(self._costs))
         low, high = (
             (1 - column) * self._costs[which, r, columns]

@@ -58,3 +58,18 @@ def silence(
     block, row = np.divmod(positions, shape[axis])
     np.moveaxis(parts, (axis, -2), (0, 1))[row, block] = 0
     return factor
+
+
+def used_positions(value: np.ndarray, axis: int, blocks: int) -> np.ndarray:
+    """At which positions of an axis a weight is not all zeros; bool, over all blocks.
+
+    Args:
+        value: the weight.
+        axis: which of its axes.
+        blocks: 1, or the number of blocks of the last axis that read other channels each.
+    """
+    if blocks == 1:
+        return (value != 0).any(tuple(a for a in range(value.ndim) if a != axis))
+    parts = (value != 0).reshape(*value.shape[:-1], blocks, -1)
+    kept = (axis, parts.ndim - 2)
+    return parts.any(tuple(a for a in range(parts.ndim) if a not in kept)).T.ravel()

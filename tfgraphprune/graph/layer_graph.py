@@ -112,6 +112,17 @@ class LayerGraph:
         grouping = replace(grouping, groups=groups)
         return cls(model, trace, program, calls, grouping, (freeze, channel_multiple))
 
+    def freezing(self, reasons: Mapping[str, str]) -> LayerGraph:
+        """This graph with further groups frozen: by name, the reason."""
+        groups = tuple(
+            replace(group, prunable=False, reason=group.reason or reasons[group.name])
+            if group.name in reasons
+            else group
+            for group in self.channel_groups
+        )
+        grouping = replace(self._grouping, groups=groups)
+        return LayerGraph(self.model, self._trace, self.program, self._calls, grouping)
+
     @property
     def prunable_groups(self) -> tuple[ChannelGroup, ...]:
         """The groups that may be cut; a policy's actions are in this order."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfgraphprune.graph.axes import silence
-from tfgraphprune.graph.groups import GroupAxis
+from tfgraphprune.graph.groups import ChannelGroup, GroupAxis
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.rebuild import Rebuild
@@ -21,6 +21,9 @@ from tfgraphprune.pruning.restricted import restricted_twin
 
 WeightKey = tuple[tuple[str, ...], int]
 """A layer's path and an index in its `weights`."""
+
+_READS = ("in", "norm")
+"""Roles of the axes on which a channel is silenced."""
 
 
 def masked(model: Any, plan: PruningPlan) -> Any:
@@ -64,37 +67,59 @@ class Silencer:
 
         rebuilt = Rebuild(graph, graph.kept({}), swap)
         self.model = rebuilt.model
-        self._sizes = {group.name: group.size for group in chosen}
-        self._reads = {g.name: [a for a in g.axes if a.role in ("in", "norm")] for g in chosen}
+        self._groups = {group.name: group for group in chosen}
         self._dense: dict[WeightKey, np.ndarray] = {}
         self._variables: dict[WeightKey, Any] = {}
         for axis in axes:
-            if axis.role in ("in", "norm"):
+            if axis.role in _READS:
                 layer = rebuilt.layers[axis.path]
                 variable = layer.mask if axis.role == "norm" else layer.weights[axis.weight]
-                self._variables[_key(axis)] = variable
-                self._dense[_key(axis)] = variable.numpy()
+                self._variables[weight_key(axis)] = variable
+                self._dense[weight_key(axis)] = variable.numpy()
 
     def apply(self, kept: Mapping[str, Sequence[int]]) -> None:
         """Silence all channels but the kept ones; groups that are not named stay whole."""
-        factors: dict[WeightKey, np.ndarray] = {}
-        for name, indices in kept.items():
-            if name not in self._reads:
-                continue
-            removed = np.ones(self._sizes[name], bool)
-            removed[list(indices)] = False
-            for axis in self._reads[name]:
-                key = _key(axis)
+        chosen = {self._groups[name]: kept[name] for name in kept if name in self._groups}
+        shapes = {key: dense.shape for key, dense in self._dense.items()}
+        factors = silencing_factors(chosen, shapes)
+        for key, variable in self._variables.items():
+            dense = self._dense[key]
+            variable.assign(dense * factors[key] if key in factors else dense)
+
+
+def silencing_factors(
+    kept: Mapping[ChannelGroup, Sequence[int]], shapes: Mapping[WeightKey, Sequence[int]]
+) -> dict[WeightKey, np.ndarray]:
+    """Factors, of ones and zeros, that silence all channels but the kept ones.
+
+    Args:
+        kept: indices of the channels that stay, by group.
+        shapes: of the weights that read the groups.
+
+    Returns:
+        For each weight that reads one of the groups, what it is to be multiplied by; axes along
+        which the factor does not change have length 1.
+    """
+    factors: dict[WeightKey, np.ndarray] = {}
+    for group, indices in kept.items():
+        removed = np.ones(group.size, bool)
+        removed[list(indices)] = False
+        for axis in group.axes:
+            if axis.role in _READS:
+                key = weight_key(axis)
                 factors[key] = silence(
                     factors.get(key),
-                    self._dense[key].shape,
+                    shapes[key],
                     axis.axis,
                     axis.blocks,
                     axis.positions[removed].ravel(),
                 )
-        for key, variable in self._variables.items():
-            dense = self._dense[key]
-            variable.assign(dense * factors[key] if key in factors else dense)
+    return factors
+
+
+def weight_key(axis: GroupAxis) -> WeightKey:
+    """The weight that an axis is of."""
+    return axis.path, axis.weight
 
 
 def copy_model(model: Any) -> Any:
@@ -108,7 +133,3 @@ def copy_model(model: Any) -> Any:
 
 def _whole(graph: LayerGraph) -> tuple:
     return graph, graph.kept({})
-
-
-def _key(axis: GroupAxis) -> WeightKey:
-    return axis.path, axis.weight

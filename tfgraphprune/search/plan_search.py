@@ -226,7 +226,7 @@ def sample(data: Data, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Up to `count` examples, drawn without replacement; of a data set the first ones."""
     if not isinstance(data, tuple | list):
         return as_arrays(data, count)
-    x, y = data
+    x, y = data[:2]
     random = np.random.Generator(np.random.Philox([seed, 1]))
     rows = np.sort(random.permutation(len(x))[:count])
     return np.asarray(x)[rows], np.asarray(y)[rows]

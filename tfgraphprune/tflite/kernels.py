@@ -96,9 +96,8 @@ def elements_of(graph: LayerGraph) -> AxisSize:
         inputs, outputs = graph.labels(node.name)
         weight = 0.5 * (1 + len(inputs))
         for labels in outputs:
-            if None in labels.shape:
-                continue
-            share = weight * math.prod(labels.shape) / max(1, labels.ids.size)
+            known = [n for n in labels.shape if n is not None]
+            share = weight * math.prod(known) / max(1, labels.ids.size)
             free = 0
             for name, _, places in graph.channels_of(labels.ids):
                 if name in column:
@@ -160,32 +159,31 @@ def _grid(least: float, most: float, step: int, blocks: int) -> list[int]:
 def _operators(graph: LayerGraph, node: LayerNode, layer: Any) -> list[tuple[int, Operator]]:
     """A call's operators, each with the index of its kernel in the layer's weights."""
     kind = node.type
-    inputs = graph.labels(node.name)[0]
-    shape = inputs[0].shape if inputs else ()
-    if kind == "Dense":
-        kernel = layer.weights[0].shape
-        return [(0, Operator("dense", 1, _known(math.prod(shape[:-1])), *map(int, kernel)))]
-    if kind not in ("Conv1D", "Conv2D", "DepthwiseConv2D", "SeparableConv2D"):
+    if kind not in ("Dense", "Conv1D", "Conv2D", "DepthwiseConv2D", "SeparableConv2D"):
         return []
-    if layer.data_format != "channels_last" or layer.padding not in ("same", "valid"):
+    if kind != "Dense" and (
+        layer.data_format != "channels_last" or layer.padding not in ("same", "valid")
+    ):
         return []
-    if None in shape:
+    shape = [n for n in graph.labels(node.name)[0][0].shape if n is not None]
+    if len(shape) < len(graph.labels(node.name)[0][0].shape):
         raise UserError(
             f"latency needs a fixed input size, but the size at layer {node.name!r} is unknown: "
             "build the model with a full input shape."
         )
+    channels = shape[-1]
+    if kind == "Dense":
+        return [(0, Operator("dense", 1, math.prod(shape[:-1]), channels, int(layer.units)))]
     line = kind == "Conv1D"
-    height, width = (1, shape[0]) if line else shape[:2]
+    height, width = (1, shape[0]) if line else (shape[0], shape[1])
     window: dict[str, Any] = {
         "kernel": (1, *layer.kernel_size) if line else tuple(layer.kernel_size),
         "strides": (1, *layer.strides) if line else tuple(layer.strides),
         "dilations": (1, *layer.dilation_rate) if line else tuple(layer.dilation_rate),
         "padding": layer.padding,
     }
-    channels = int(shape[-1])
     if kind in ("Conv1D", "Conv2D"):
-        blocks = int(layer.groups)
-        filters = int(layer.filters)
+        blocks, filters = int(layer.groups), int(layer.filters)
         return [(0, Operator("conv", height, width, channels, filters, **window, blocks=blocks))]
     deep = channels * int(layer.depth_multiplier)
     first = Operator("depthwise", height, width, channels, deep, **window)
@@ -193,10 +191,6 @@ def _operators(graph: LayerGraph, node: LayerNode, layer: Any) -> list[tuple[int
         return [(0, first)]
     _, height, width, _ = first.shape
     return [(0, first), (1, Operator("conv", height, width, deep, int(layer.filters)))]
-
-
-def _known(size: Any) -> int:
-    return int(size) if size else 1
 
 
 def _is_fused(node: LayerNode, layer: Any) -> bool:

@@ -85,6 +85,9 @@ def operator_file(operator: Operator) -> bytes:
         return len(graph.tensors) - 1
 
     o = operator
+    shape: tuple[int, ...]
+    filters: tuple[int, ...]
+    result: tuple[int, ...]
     if o.kind == "dense":
         shape, filters = (o.width, o.inputs), (o.outputs, o.inputs)
         result = (o.width, o.outputs)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfgraphprune.batches import Data, as_arrays, is_dataset, sparse_labels
+from tfgraphprune.batches import Data, is_dataset, sparse_labels
 from tfgraphprune.errors import MissingExtraError, UserError
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -26,6 +27,7 @@ class Splits:
         reward: likewise, held out of training; the search measures its reward here.
         test: likewise; looked at once, at the end.
         classes: number of classes.
+        files: what `splits.json` records, where the images are files: which file is in which part.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Splits:
     reward: Arrays
     test: Arrays
     classes: int
+    files: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -115,8 +118,8 @@ def split_reward(data: Data, share: float, seed: int) -> tuple[Data, Data]:
     """Hold a share of the training data out for the reward.
 
     Args:
-        data: arrays, split with equal class shares where each class has two examples; or a batched
-            data set, whose last batches are held out.
+        data: arrays, with or without weights, split with equal class shares where each class has
+            two examples; or a batched data set, whose last batches are held out.
         share: in (0, 1).
         seed: of the split of arrays.
 
@@ -143,20 +146,32 @@ def split_reward(data: Data, share: float, seed: int) -> tuple[Data, Data]:
                 "validation_data."
             )
         return data.take(batches - held), data.skip(batches - held)
-    x, y = as_arrays(data)
-    if len(x) < 10:
+    parts = [np.asarray(part) for part in data]
+    if len(parts[0]) < 10:
         raise UserError(
-            f"{len(x)} training examples are too few to hold some out: pass validation_data."
+            f"{len(parts[0])} training examples are too few to hold some out: pass validation_data."
         )
+    rest, chosen = hold_out(sparse_labels(parts[1]), share, seed)
+    return tuple(part[rest] for part in parts), tuple(part[chosen] for part in parts)
+
+
+def hold_out(classes: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the rest and of a share, with equal class shares where that is possible.
+
+    Args:
+        classes: class indices `[n]`.
+        share: in (0, 1).
+        seed: of the choice.
+    """
     from sklearn.model_selection import train_test_split
 
-    classes = sparse_labels(y)
     counts = np.unique(classes, return_counts=True)[1]
-    stratify = classes if counts.min() > 1 and round(len(x) * share) >= len(counts) else None
+    smaller = round(len(classes) * min(share, 1 - share))
+    stratify = classes if counts.min() > 1 and smaller >= len(counts) else None
     rest, held = train_test_split(
-        np.arange(len(x)), test_size=share, stratify=stratify, random_state=seed
+        np.arange(len(classes)), test_size=share, stratify=stratify, random_state=seed
     )
-    return (x[rest], y[rest]), (x[held], y[held])
+    return rest, held
 
 
 def _same_each_pass(data: Data) -> bool:

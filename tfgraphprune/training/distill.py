@@ -72,6 +72,21 @@ class Distiller(keras.Model):
         self._mean_loss.update_state(loss, tf.shape(losses)[0])
         return loss
 
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
+        """Metrics see class indices, whether labels come as indices, one-hot rows or soft rows.
+
+        Keras settles on a kind of accuracy once, but soft labels of the training may meet
+        indices in the validation data.
+        """
+        return super().compute_metrics(x, _indices(y), y_pred, sample_weight)
+
+
+def _indices(y: tf.Tensor) -> tf.Tensor:
+    """Class indices `[n]` of labels in any of these forms; of soft rows, the likeliest class."""
+    if y.shape.rank == 2 and y.shape[-1] != 1:
+        return tf.argmax(y, -1)
+    return tf.cast(tf.reshape(y, [-1]), tf.int64)
+
 
 def _distribution(y: tf.Tensor, classes: tf.Tensor, smoothing: float) -> tf.Tensor:
     """Label distributions `[n, classes]` from indices `[n]`, `[n, 1]` or one-hot rows."""

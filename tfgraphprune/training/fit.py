@@ -86,8 +86,9 @@ def fit(
     held = as_dataset(validation_data, batch_size) if validation_data is not None else None
     for epoch in range(len(rows), epochs):
         batches = epoch_dataset(
-            train_data, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment
-        )
+            train_data, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment,
+            classes=learner.output_shape[-1],
+        )  # fmt: skip
         good = learner.get_weights()
         # Callbacks may draw on Keras' epoch counter, so each call of fit continues it.
         history = model.fit(

@@ -1,0 +1,254 @@
+"""Callbacks for a training of the user's own: `model.fit` with any loss and training step."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tf_keras as keras
+
+from tfgraphprune.cost.projection import Projection, resolve_limits
+from tfgraphprune.errors import UserError
+from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.pruning.criteria import Criterion, Importance, resolve_criterion
+from tfgraphprune.pruning.plan import PruningPlan
+from tfgraphprune.pruning.ranking import rank_globally
+from tfgraphprune.pruning.surgery import prune
+from tfgraphprune.settings import Budget, Schedule
+from tfgraphprune.training.kernel_masks import KernelMasks
+from tfgraphprune.training.schedules import progress
+from tfgraphprune.workdir import write_atomically
+
+__all__ = ["GradualPruning"]
+
+STATE = "gradual_pruning.json"
+"""The file in the workdir: the plan, and the order in which channels go."""
+
+_MIN_KEEP = 0.1
+
+
+class GradualPruning(keras.callbacks.Callback):
+    """Whole channels go while the user's own `model.fit` trains; then the model is really cut.
+
+    After each step, what reads a channel that has gone is set to zero, in the model itself; so a
+    coupled group of channels is gone everywhere at once, and evaluation and checkpoints see the
+    network that is left. How many have gone follows from `optimizer.iterations` alone. Channels
+    that a normalization over channels reads (LayerNorm) stay, because zeros would change its
+    statistics. For models of tf_keras and, in a program that uses it, Keras 3.
+
+    Zhu and Gupta, "To prune, or not to prune", arXiv 1710.01878, is the schedule's source.
+
+    Args:
+        target: what is to be left: a `PruningPlan`; a keep ratio, or ratios by group; or a
+            `Budget` of MACs and parameters, met with one ranking over all groups.
+        begin_step: step from which on channels go; which ones is decided then, if the target does
+            not say.
+        end_step: step at which the last ones have gone; train on for a while.
+        frequency: steps between two times at which some go.
+        schedule: `polynomial` or `linear`.
+        criterion: what ranks channels: a name in `criteria.CRITERIA`, or an object.
+        freeze: names or patterns of layers whose channels must stay.
+        channel_multiple: as in `LayerGraph.from_model`.
+        workdir: folder that keeps the decision, so that a training that is resumed at a later step
+            goes on with it; without one, the channels that are zero already go first.
+        optimizer: whose `iterations` count; by default the model's.
+
+    Attributes:
+        plan: what is left at the end; `None` before `begin_step`.
+
+    Raises:
+        UserError: a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        target: PruningPlan | Budget | float | Mapping[str, float],
+        begin_step: int = 0,
+        end_step: int = 1000,
+        frequency: int = 100,
+        schedule: str = "polynomial",
+        *,
+        criterion: str | Criterion = "l2",
+        freeze: Sequence[str] = (),
+        channel_multiple: int | Mapping[str, int] = 1,
+        workdir: str | os.PathLike | None = None,
+        optimizer: Any = None,
+    ):
+        super().__init__()
+        if isinstance(target, bool) or not isinstance(
+            target, PruningPlan | Budget | int | float | Mapping
+        ):
+            raise UserError(
+                "target must be a PruningPlan, a Budget, a keep ratio or ratios by group, not "
+                f"{target!r}."
+            )
+        if isinstance(target, Budget) and target.file_bytes is not None:
+            raise UserError("a callback can't count file_bytes: give a Budget of macs or params.")
+        self.plan: PruningPlan | None = None
+        self._target = target
+        self._schedule = Schedule(begin_step, end_step, frequency, schedule)
+        self._criterion = resolve_criterion(criterion)
+        self._freeze, self._multiple = freeze, channel_multiple
+        self._file = Path(workdir) / STATE if workdir is not None else None
+        self._optimizer = optimizer
+        self._graph: LayerGraph | None = None
+        self._masks: KernelMasks | None = None
+        self._order: dict[str, list[int]] = {}
+        self._gone = -1.0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Read the model, and refuse a target that can't be met."""
+        optimizer = self._optimizer or getattr(self.model, "optimizer", None)
+        if not hasattr(optimizer, "iterations"):
+            raise UserError(
+                "the model has no optimizer whose iterations count: compile it with one, or pass "
+                "optimizer=... to GradualPruning."
+            )
+        self._optimizer = optimizer
+        if self._graph is None or self._graph.model is not self.model:
+            self._graph = self._read()
+            self._masks = self.plan = None
+            self._gone = -1.0
+        self._refuse(self._graph)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Decide which channels go, once the training is there."""
+        if self.plan is None and self._step() >= self._schedule.begin_step:
+            self._decide()
+            self._silence()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Take from the optimizer what it gave back to the channels that have gone."""
+        self._silence()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """The same, where Keras has put averages into the place of the weights."""
+        self._silence()
+
+    def pruned_model(self) -> Any:
+        """The smaller model, which computes what the trained one does.
+
+        It is plain, compiled like the trained one where that can be told from its configuration,
+        with a fresh optimizer.
+
+        Raises:
+            UserError: not all channels have gone yet.
+        """
+        if self.plan is None or self._step() < self._schedule.end_step:
+            raise UserError(
+                f"the last channels go at step {self._schedule.end_step}, but the optimizer has "
+                f"made {self._step() if self._optimizer else 0} steps: train on, or choose an "
+                "earlier end_step."
+            )
+        # A callback such as EarlyStopping may have brought back weights of an earlier step.
+        self._silence()
+        return prune(self.model, self.plan)
+
+    def _step(self) -> int:
+        return int(self._optimizer.iterations.numpy())
+
+    def _read(self) -> LayerGraph:
+        graph = LayerGraph.from_model(self.model, self._freeze, self._multiple)
+        reason = "a normalization over its channels has statistics that zeros would change"
+        normalised = [g for g in graph.channel_groups if any(a.role == "norm" for a in g.axes)]
+        return graph.freezing({group.name: reason for group in normalised})
+
+    def _refuse(self, graph: LayerGraph) -> None:
+        """Find out, without the criterion, whether the target fits the graph."""
+        if isinstance(self._target, Budget):
+            Projection.of(graph, resolve_limits(self._target, graph), _MIN_KEEP)
+        elif isinstance(self._target, PruningPlan):
+            self._target.check(graph)
+        else:
+            PruningPlan.from_keep_ratios(graph, self._target, "random")
+
+    def _decide(self) -> None:
+        """Fix the plan and the order in which channels go, or read what was decided before."""
+        graph = self._graph
+        assert graph is not None
+        self._masks = KernelMasks(graph)
+        later = self._step() > self._schedule.begin_step
+        if self._file is not None and later and self._file.exists():
+            self.plan, self._order = self._load(graph)
+            return
+        importance = self._importance(graph)
+        if isinstance(self._target, PruningPlan):
+            self.plan = self._target
+        elif isinstance(self._target, Budget):
+            self.plan = rank_globally(
+                graph, self._target, criterion=lambda _: importance, min_keep=_MIN_KEEP
+            )
+        else:
+            self.plan = PruningPlan.from_keep_ratios(graph, self._target, lambda _: importance)
+        for name, kept in self.plan.kept.items():
+            going = np.setdiff1d(np.arange(graph.group(name).size), kept)
+            order = np.argsort(np.asarray(importance[name])[going], kind="stable")
+            self._order[name] = going[order].tolist()
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            content = {
+                "target": _described(self._target),
+                "schedule": vars(self._schedule),
+                "plan": self.plan.to_dict(),
+                "order": self._order,
+            }
+            write_atomically(self._file, json.dumps(content, indent=1) + "\n")
+
+    def _load(self, graph: LayerGraph) -> tuple[PruningPlan, dict[str, list[int]]]:
+        assert self._file is not None
+        try:
+            content = json.loads(self._file.read_text())
+            plan = PruningPlan.from_dict(content["plan"])
+            same = content["target"] == _described(self._target)
+            same = same and content["schedule"] == vars(self._schedule)
+            order = {name: list(going) for name, going in content["order"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{self._file} can't be read ({error!r}): delete it, and start the training anew."
+            ) from error
+        if not same:
+            raise UserError(
+                f"{self._file} is of a training with another target or schedule: give back the "
+                "former ones, or use another workdir."
+            )
+        plan.check(graph)
+        return plan, order
+
+    def _importance(self, graph: LayerGraph) -> Importance:
+        """Of the criterion; a channel that nothing reads any more is the least important."""
+        assert self._masks is not None
+        silent = self._masks.silent()
+        found = {}
+        for name, values in self._criterion(graph).items():
+            least = min(0.0, float(np.min(values)) - 1) if np.min(values) < 0 else 0.0
+            found[name] = np.where(silent[name], least, values) if name in silent else values
+        return found
+
+    def _silence(self) -> None:
+        if self.plan is None or self._graph is None or self._masks is None:
+            return
+        gone = progress(self._schedule, self._step())
+        if gone != self._gone:
+            self._gone = gone
+            self._masks.set(
+                {
+                    name: np.setdiff1d(
+                        np.arange(self._graph.group(name).size), going[: round(gone * len(going))]
+                    )
+                    for name, going in self._order.items()
+                }
+            )
+        self._masks.apply()
+
+
+def _described(target: Any) -> Any:
+    """A target as plain values."""
+    if isinstance(target, PruningPlan):
+        return target.to_dict()
+    if isinstance(target, Budget):
+        return vars(target)
+    return dict(target) if isinstance(target, Mapping) else target
