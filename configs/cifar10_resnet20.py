@@ -71,6 +71,17 @@ def get_config() -> ConfigDict:
     budget.params = 0.0
     # Bytes of the float32 TFLite file.
     budget.file_bytes = 0.0
+    # Milliseconds of the float32 TFLite file on the device, or a share of the dense model's.
+    budget.latency_ms = 0.0
+    budget.latency_ratio = 0.0
+    # "host", "android" for the only device that adb knows, or a device's serial.
+    budget.device = "host"
+    # For a device: the file of TFLite's benchmark_model built for it.
+    budget.benchmark = ""
+    # Threads that latency is measured with.
+    budget.threads = 1
+    # File that keeps latencies of single operators between runs; "" for one in the run's folder.
+    budget.latency_table = ""
 
     config.search = search = ConfigDict()
     # The method whose plan is used: "sac", "cma_es", "uniform" ...; docs/search.md lists them.

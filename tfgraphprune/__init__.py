@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tfgraphprune.graph.layer_graph import ChannelGroup, LayerGraph
     from tfgraphprune.graph.rules import LayerRule, register_layer_rule
     from tfgraphprune.inspection import Inspection, inspect
+    from tfgraphprune.latency_model import measure_latency
     from tfgraphprune.pipeline import compress
     from tfgraphprune.pruning import criteria
     from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
@@ -63,6 +64,7 @@ _PUBLIC = {
     "load_policy": "search.policy",
     "load_result": "compression_result",
     "masked": "pruning.masking",
+    "measure_latency": "latency_model",
     "prune": "pruning.surgery",
     "rank_globally": "pruning.ranking",
     "reconstruct": "pruning.reconstruction",
@@ -110,6 +112,7 @@ __all__ = [
     "load_policy",
     "load_result",
     "masked",
+    "measure_latency",
     "prune",
     "rank_globally",
     "reconstruct",

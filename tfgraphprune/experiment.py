@@ -123,7 +123,8 @@ def build_model(config: Any, splits: Splits, allow_lambda: bool = False) -> Any:
 def settings_of(config: Any) -> tuple[Budget, Search, FineTune]:
     """The config's sections as settings, which check themselves; 0 and "" stand for none."""
     sections = {name: dict(config[name].to_dict()) for name in ("budget", "search", "finetune")}
-    budget = Budget(**{k: v or None for k, v in sections["budget"].items()})
+    limits: dict[str, Any] = {k: v or None for k, v in sections["budget"].items()}
+    budget = Budget(**limits)
     search = sections["search"]
     for name in ("reward_examples", "first_look", "policy", "time_limit"):
         search[name] = search[name] or None

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from absl import flags
 
 from tfgraphprune.errors import UserError
-from tfgraphprune.settings import Budget, FineTune, Schedule, Search
+from tfgraphprune.settings import LIMITS, Budget, FineTune, Schedule, Search
 
 __all__ = ["Options", "define"]
 
@@ -114,8 +114,8 @@ class Options:
             UserError: no flag limits anything.
         """
         values = self._values(Budget)
-        if not any(values.values()):
-            listed = ", ".join(f"--{self._prefix}{name}" for name in values)
+        if not any(values[name] for name in LIMITS):
+            listed = ", ".join(f"--{self._prefix}{name}" for name in LIMITS)
             raise UserError(f"the budget is missing: give at least one of {listed}.")
         return Budget(**values)
 
@@ -198,7 +198,7 @@ def _together(kind: Any, prefix: str) -> Callable[[Mapping[str, Any]], bool]:
 
     def check(values: Mapping[str, Any]) -> bool:
         given = {name.removeprefix(prefix): _plain(value) for name, value in values.items()}
-        if kind is Budget and not any(given.values()):
+        if kind is Budget and not any(given[name] for name in LIMITS):
             return True
         try:
             kind(**given)

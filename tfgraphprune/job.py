@@ -68,7 +68,7 @@ class Job:
         if self.fit_fn is None and self.finetune.epochs:
             classes = self.graph.model.output_shape[-1]
             check_augmentation(self.finetune.augment, self.train_data, classes)
-        if self.budget.file_bytes is None:
+        if self.budget.file_bytes is None and not self.budget.limits_latency:
             Projection.of(self.graph, resolve_limits(self.budget, self.graph), self.search.min_keep)
 
     @property
@@ -76,4 +76,5 @@ class Job:
         """Names of the files that the run writes."""
         kinds = dict.fromkeys(("float32", *self.quantizations))
         tflite = ("dense_float32.tflite", *(f"model_{kind}.tflite" for kind in kinds))
-        return (*SAVED, "config.json", *tflite)
+        own = self.budget.limits_latency and self.budget.latency_table is None
+        return (*SAVED, "config.json", *tflite, *(("latency.json",) if own else ()))

@@ -11,14 +11,15 @@ from typing import Any
 
 import tf_keras as keras
 
-from tfgraphprune.cost.model_cost import dense_counts
+from tfgraphprune.cost.model_cost import Cost, dense_counts
 from tfgraphprune.cost.projection import Limit, resolve_limits
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.job import Job
+from tfgraphprune.latency_model import measure_latency
 from tfgraphprune.pruning.composition import compose, read_cut
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.search.plan_search import SearchResult, sample, search_plan
-from tfgraphprune.settings import Budget
+from tfgraphprune.settings import LIMITS
 from tfgraphprune.shipping import file_overhead
 from tfgraphprune.training.recovery import recover
 from tfgraphprune.workdir import WorkDir
@@ -52,7 +53,8 @@ def prune_in_stages(run: WorkDir, job: Job) -> Pruned:
     overhead = None
     if job.budget.file_bytes is not None:
         overhead = file_overhead(job.graph, run.folder)
-    limits = resolve_limits(job.budget, job.graph, overhead)
+    latency = _latency(run, job, job.graph, "")
+    limits = resolve_limits(job.budget, job.graph, overhead, latency)
     dense = dense_counts(job.graph)
     stages = job.finetune.stages
     graph, model, methods = job.graph, job.graph.model, dict[str, Any]()
@@ -62,11 +64,14 @@ def prune_in_stages(run: WorkDir, job: Job) -> Pruned:
         name = f" {number}" if stages > 1 else ""
         ahead = limits
         if stages > 1:
-            aims = {
+            aims: dict[str, Any] = {
                 limit.name: _on_the_way(limit, float(limit.cost(dense)), number / stages)
                 for limit in limits
             }
-            ahead = resolve_limits(Budget(**aims), graph, overhead)
+            if number > 1:
+                latency = _latency(run, job, graph, name)
+            budget = replace(job.budget, **{**dict.fromkeys(LIMITS), **aims})
+            ahead = resolve_limits(budget, graph, overhead, latency)
         found = _search(run, job, graph, ahead, name, number)
         step = PruningPlan.from_dict(found["plan"])
         model, rows, step = _recover(run, job, graph, step, name, number)
@@ -90,6 +95,19 @@ def save_model(run: WorkDir, name: str, model: Any) -> None:
         path = Path(folder) / name
         model.save(path)
         run.write(name, path.read_bytes())
+
+
+def _latency(run: WorkDir, job: Job, graph: LayerGraph, name: str) -> Cost | None:
+    """The latency of a graph on the budget's device, measured once in a run."""
+    if not job.budget.limits_latency:
+        return None
+    budget = job.budget
+    if budget.latency_table is None:
+        budget = replace(budget, latency_table=str(run.folder / "latency.json"))
+    found = measure_latency(graph, budget, seed=job.seed, record=run.done(f"latency{name}"))
+    if run.done(f"latency{name}") is None:
+        run.mark(f"latency{name}", found.record())
+    return found.cost
 
 
 def _search(

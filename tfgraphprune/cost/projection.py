@@ -28,7 +28,10 @@ class Limit:
 
 
 def resolve_limits(
-    budget: Budget, graph: LayerGraph, file_overhead: float | None = None
+    budget: Budget,
+    graph: LayerGraph,
+    file_overhead: float | None = None,
+    latency: Cost | None = None,
 ) -> tuple[Limit, ...]:
     """The budget as limits on cost functions of this graph.
 
@@ -36,9 +39,11 @@ def resolve_limits(
         budget: ratios are of the dense model's cost.
         graph: the graph to be pruned.
         file_overhead: bytes of the dense TFLite file beside its weights; needed for `file_bytes`.
+        latency: milliseconds as a function of the counts, such as `LatencyModel.cost`; needed for
+            a budget in latency.
 
     Raises:
-        UserError: the graph has nothing to prune, or `file_overhead` is missing.
+        UserError: the graph has nothing to prune, or what a limit needs is missing.
     """
     dense = dense_counts(graph)
     if not len(dense):
@@ -57,6 +62,16 @@ def resolve_limits(
         if file_overhead is None:
             raise UserError("a budget in file_bytes needs the overhead of the dense TFLite file.")
         limits.append(Limit("file_bytes", file_bytes_cost(graph, file_overhead), budget.file_bytes))
+    if budget.limits_latency:
+        if latency is None:
+            raise UserError(
+                "a budget in latency needs the device's figures: call compress, or pass the cost "
+                "of measure_latency(graph, budget)."
+            )
+        ratio = budget.latency_ratio
+        value = budget.latency_ms if ratio is None else ratio * float(latency(dense))
+        assert value is not None
+        limits.append(Limit("latency_ms", latency, value))
     return tuple(limits)
 
 

@@ -67,14 +67,16 @@ def inspect(
         cost = None if macs is None else float(macs(counts))
         widths.append(WidthRow(name, cost, float(params(counts)), float(weights(counts))))
     verdicts = []
-    for entry, value in vars(budget).items() if budget is not None else ():
-        if value is None:
-            continue
+    for entry, value in budget.limits.items() if budget is not None else ():
         if macs is None and entry.startswith("macs"):
             notes.append(f"Without MACs, {entry}={value:g} can't be judged.")
             continue
+        if entry.startswith("latency"):
+            notes.append(f"{entry}={value:g} is judged when the device is measured.")
+            continue
         try:
-            verdicts.append(_verdict(graph, Budget(**{entry: value}), lowest))
+            single: dict[str, Any] = {entry: value}
+            verdicts.append(_verdict(graph, Budget(**single), lowest))
         except UserError as error:
             notes.append(f"{entry}={value:g} can't be judged: {error}")
     free, outputs = _outputs(graph)

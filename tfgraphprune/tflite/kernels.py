@@ -36,8 +36,8 @@ class Kernel:
     Attributes:
         layer: the layer's path, as text.
         operator: at the dense sizes.
-        reads: channels that it reads.
-        makes: channels that it makes; of `depthwise` those are what it reads.
+        reads: channels that it reads; of `depthwise` always 1, as those that it makes say it.
+        makes: channels that it makes.
         calls: how often it runs for one example.
     """
 
@@ -50,8 +50,8 @@ class Kernel:
     def at(self, inputs: int, outputs: int) -> Operator:
         """The operator at other numbers of channels."""
         if self.operator.kind == "depthwise":
-            multiplier = self.operator.outputs // self.operator.inputs
-            return replace(self.operator, inputs=inputs, outputs=inputs * multiplier)
+            times = self.operator.outputs // self.operator.inputs
+            return replace(self.operator, inputs=max(1, outputs // times), outputs=outputs)
         return replace(self.operator, inputs=inputs, outputs=outputs)
 
 
@@ -75,8 +75,10 @@ def kernels_of(graph: LayerGraph) -> list[Kernel]:
             makes = size(node.path, index, rank - 1, operator.outputs)
             if operator.blocks > 1:
                 reads = AxisSize(reads.slope * operator.blocks, reads.fixed * operator.blocks)
-            if operator.kind == "depthwise":
-                makes = AxisSize(np.zeros(groups), 1.0)
+            if operator.kind == "depthwise":  # what it reads is no second size
+                times = operator.outputs // operator.inputs
+                makes = AxisSize(reads.slope * times, reads.fixed * times)
+                reads = AxisSize(np.zeros(groups), 1.0)
             found.append(Kernel("/".join(node.path), operator, reads, makes))
     return found
 
@@ -124,7 +126,7 @@ def tables_of(
     for kernel in kernels:
         reads, makes = (
             _grid(float(least @ a.slope) + a.fixed, float(dense @ a.slope) + a.fixed, step,
-                  kernel.operator.blocks)
+                  _blocks(kernel.operator))
             for a in (kernel.reads, kernel.makes)
         )  # fmt: skip
         grids.append((reads, makes))
@@ -141,6 +143,11 @@ def tables_of(
     return found
 
 
+def _blocks(o: Operator) -> int:
+    """What numbers of channels must be multiples of."""
+    return o.outputs // o.inputs if o.kind == "depthwise" else o.blocks
+
+
 def _grid(least: float, most: float, step: int, blocks: int) -> list[int]:
     """Multiples of the step from the least to the most channels, not too many, and the most."""
     step = math.lcm(step, blocks)
@@ -153,7 +160,8 @@ def _grid(least: float, most: float, step: int, blocks: int) -> list[int]:
         # Close at the lower end, where a step is a larger share.
         places = np.geomspace(first, whole, _POINTS) / step
         multiples = np.unique(np.round(places).astype(int)) * step
-    return sorted({*(int(m) for m in multiples if m < whole), whole})
+    lowest = max(blocks, round(least / blocks) * blocks)
+    return sorted({lowest, *(int(m) for m in multiples if m < whole), whole})
 
 
 def _operators(graph: LayerGraph, node: LayerNode, layer: Any) -> list[tuple[int, Operator]]:

@@ -19,7 +19,11 @@ Clock = Callable[[Mapping[str, Path]], Mapping[str, Latency]]
 """Latencies of TFLite files by name: `host_latency`, or the same on a device."""
 
 _AT_A_TIME = 64
-_STEPS = (32, 16, 8, 4)
+_EMPTY = Operator("add", 1, 1, 1, 1)
+_LEAST = 0.05
+"""Share of a measured time that is an operator's own at least."""
+
+_STEPS = (4, 8, 16, 32)
 
 
 class LatencyTable:
@@ -53,8 +57,9 @@ class LatencyTable:
         return len(self._entries)
 
     def milliseconds(self, operators: Sequence[Operator]) -> list[float]:
-        """The latency of each operator, in milliseconds."""
-        missing = {name(o): o for o in operators if name(o) not in self._entries}
+        """The latency of each operator, in milliseconds, without that of starting a network."""
+        wanted = (_EMPTY, *operators)
+        missing = {name(o): o for o in wanted if name(o) not in self._entries}
         bar = tqdm(total=len(missing), desc="latency table", disable=not self._progress or None)
         items = list(missing.items())
         with bar, tempfile.TemporaryDirectory(prefix="tfgraphprune-") as folder:
@@ -69,12 +74,14 @@ class LatencyTable:
                 self._entries |= {key: found[key].p10_ms for key in paths}
                 bar.update(len(part))
                 self._save()
-        return [self._entries[name(o)] for o in operators]
+        empty = self._entries[name(_EMPTY)]
+        times = [self._entries[name(o)] for o in operators]
+        return [max(ms - empty, _LEAST * ms) for ms in times]
 
     def channel_step(self, height: int = 16, width: int = 16, inputs: int = 64) -> int:
         """The multiple of channels at which a 3x3 convolution's time steps up on this device.
 
-        Of 4, 8, 16 and 32 the largest whose multiples cost at least a tenth less for each
+        Of 4, 8, 16 and 32 the smallest whose multiples cost at least a tenth less for each
         channel than the channels just above them; 8 where none does.
         """
 

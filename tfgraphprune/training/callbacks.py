@@ -86,8 +86,10 @@ class GradualPruning(keras.callbacks.Callback):
                 "target must be a PruningPlan, a Budget, a keep ratio or ratios by group, not "
                 f"{target!r}."
             )
-        if isinstance(target, Budget) and target.file_bytes is not None:
-            raise UserError("a callback can't count file_bytes: give a Budget of macs or params.")
+        if isinstance(target, Budget) and (target.file_bytes or target.limits_latency):
+            raise UserError(
+                "a callback can't count file_bytes or latency: give a Budget of macs or params."
+            )
         self.plan: PruningPlan | None = None
         self._target = target
         self._schedule = Schedule(begin_step, end_step, frequency, schedule)

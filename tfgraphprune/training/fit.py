@@ -84,10 +84,12 @@ def fit(
         rows = _restore(state, manager, folder)
     writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else None
     held = as_dataset(validation_data, batch_size) if validation_data is not None else None
+    shape = learner.output_shape
+    classes = shape[-1] if isinstance(shape, tuple) else None  # of one output
     for epoch in range(len(rows), epochs):
         batches = epoch_dataset(
             train_data, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment,
-            classes=learner.output_shape[-1],
+            classes=classes,
         )  # fmt: skip
         good = learner.get_weights()
         # Callbacks may draw on Keras' epoch counter, so each call of fit continues it.
