@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from tfgraphprune.cost.model_cost import AxisSize, dense_counts
+from tfgraphprune.cost.model_cost import dense_counts
 from tfgraphprune.cost.projection import Limit, Projection
-from tfgraphprune.cost.table_cost import KernelTable, TableCost
+from tfgraphprune.cost.table_cost import FittedCost, TableCost
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.plan import PruningPlan
@@ -26,11 +26,16 @@ from tfgraphprune.pruning.surgery import prune
 from tfgraphprune.settings import Budget
 from tfgraphprune.tflite.clocks import Clocks, clocks
 from tfgraphprune.tflite.convert import export_tflite
-from tfgraphprune.tflite.kernels import elements_of, kernels_of, tables_of
+from tfgraphprune.tflite.kernels import channel_steps, elements_of, kernels_of, tables_of
+from tfgraphprune.tflite.latency import latency_ratio
 from tfgraphprune.tflite.latency_table import LatencyTable
+from tfgraphprune.tflite.operators import Operator
 
-_SHARES = (1.0, 0.85, 1.15, 1.0, 0.7)
+_SHARES = (1.0, 0.9, 1.15, 1.0, 0.8)
 """Latencies at which networks are measured, as shares of the one that is aimed at."""
+
+_LOADS = 5
+"""Times that networks are loaded anew: where their tensors come to lie makes a difference."""
 
 _TILE = 8
 """Grid of the tables: no device's kernels make fewer channels at a time."""
@@ -46,16 +51,14 @@ class LatencyModel:
     Attributes:
         cost: milliseconds of each row of counts `[..., groups]`; a `Cost` for budgets.
         device: what was measured.
-        step: the channel multiple at which the device's time steps up.
-        factors: what the tables, the other operators' elements and a constant were multiplied by.
+        steps: channel steps that suit the device, by group.
         measured: the networks that were measured, the dense one first: `counts`, `ms`, and
             `left_out_ms`, the estimate when that network was left out of the fit.
     """
 
-    cost: TableCost
+    cost: FittedCost
     device: str
-    step: int
-    factors: tuple[float, float, float]
+    steps: Mapping[str, int]
     measured: tuple[Mapping[str, Any], ...]
 
     @property
@@ -65,13 +68,17 @@ class LatencyModel:
 
     @property
     def error(self) -> float:
-        """Largest relative error on a measured network that was left out of the fit."""
-        return max(abs(row["left_out_ms"] / row["ms"] - 1) for row in self.measured)
+        """Largest relative error on a measured pruned network that was left out of the fit."""
+        return max(abs(row["left_out_ms"] / row["ms"] - 1) for row in self.measured[1:])
+
+    def stepped(self, graph: LayerGraph) -> LayerGraph:
+        """The graph with the device's channel steps, unless the user chose channel multiples."""
+        return _stepped(graph, self.steps)
 
     def record(self) -> dict[str, Any]:
         """What was measured, as plain values; `measure_latency` goes on from it."""
         return {
-            "device": self.device, "step": self.step, "factors": list(self.factors),
+            "device": self.device, "steps": dict(self.steps), "factors": list(self.cost.factors),
             "measured": list(self.measured), "error": self.error,
         }  # fmt: skip
 
@@ -109,55 +116,55 @@ def measure_latency(
     clock = clocks(budget)
     table = LatencyTable(clock.operators, clock.device, budget.latency_table, progress)
     tables = tables_of(graph, kernels, table, _TILE)
-    elements = elements_of(graph)
+    elements, rate = elements_of(graph), _element_ms(table)
+    base = TableCost(tables, elements.slope * rate, elements.fixed * rate, _TILE)
+    cost = FittedCost(base, (1.0, 0.0, 0.0), float(base(dense)))
     if record is None:
-        record = _measured(graph, budget, clock, tables, elements, networks, seed)
-        record["step"] = table.channel_step()
+        steps = channel_steps(graph, kernels, table)
+        rows = _measured(_stepped(graph, steps), budget, clock, cost, networks, seed)
+        features = cost.features(np.array([row["counts"] for row in rows]))
+        factors = _fitted(features, np.array([row["ms"] for row in rows]))
+        record = {"steps": steps, "factors": factors.tolist(), "measured": rows}
     a, b, c = map(float, record["factors"])
-    scaled = [replace(each, costs=each.costs * a) for each in tables]
-    cost = TableCost(scaled, elements.slope * b, elements.fixed * b + c, _TILE)
-    model = LatencyModel(cost, clock.device, record["step"], (a, b, c), tuple(record["measured"]))
+    cost = replace(cost, factors=(a, b, c))
+    model = LatencyModel(cost, clock.device, record["steps"], tuple(record["measured"]))
     logging.info(
-        "latency on %s: %.3f ms dense, channels step at %d, error of the estimate %.1f%%",
-        model.device, model.dense_ms, model.step, 100 * model.error,
+        "latency on %s: %.3f ms dense, error of the estimate %.1f%%",
+        model.device, model.dense_ms, 100 * model.error,
     )  # fmt: skip
     return model
 
 
+def _stepped(graph: LayerGraph, steps: Mapping[str, int]) -> LayerGraph:
+    return graph.stepping(steps) if graph.choices[1] == 1 else graph
+
+
 def _measured(
-    graph: LayerGraph,
-    budget: Budget,
-    clock: Clocks,
-    tables: Sequence[KernelTable],
-    elements: AxisSize,
-    networks: int,
-    seed: int,
-) -> dict[str, Any]:
-    """Whole networks on the device, and the factors that fit the tables to them."""
+    graph: LayerGraph, budget: Budget, clock: Clocks, rough: FittedCost, networks: int, seed: int
+) -> list[dict[str, Any]]:
+    """Whole networks on the device, the dense one first."""
     dense = dense_counts(graph)
-    rough = TableCost(tables, np.zeros(len(dense)), 0.0, _TILE)
     whole = _times(graph, [dense], clock)[0]
     share = budget.latency_ratio or min(1.0, (budget.latency_ms or whole) / whole)
     plans = [dense, *_plans(graph, rough, share, networks, seed)]
     times = _times(graph, plans, clock)
-    features = np.stack(
-        [
-            [rough.kernels(c) for c in plans],
-            [c @ elements.slope + elements.fixed for c in plans],
-            np.ones(len(plans)),
-        ],
-        1,
-    )
+    features = rough.features(np.array(plans))
     rows = []
     for number, (counts, ms) in enumerate(zip(plans, times, strict=True)):
         others = np.arange(len(plans)) != number
         estimate = float(features[number] @ _fitted(features[others], times[others]))
         rows.append({"counts": counts.tolist(), "ms": float(ms), "left_out_ms": estimate})
-    return {"factors": _fitted(features, times).tolist(), "measured": rows}
+    return rows
+
+
+def _element_ms(table: LatencyTable) -> float:
+    """Milliseconds for a number that an operator such as an addition of two tensors writes."""
+    operator = Operator("add", 32, 32, 64, 64)
+    return table.milliseconds([operator])[0] / (1.5 * 32 * 32 * 64)
 
 
 def _plans(
-    graph: LayerGraph, cost: TableCost, share: float, networks: int, seed: int
+    graph: LayerGraph, cost: FittedCost, share: float, networks: int, seed: int
 ) -> list[np.ndarray]:
     """Counts of random plans whose latency by the tables lies around a share of the dense one's."""
     random = np.random.Generator(np.random.Philox(seed))
@@ -177,7 +184,7 @@ def _plans(
 
 
 def _times(graph: LayerGraph, plans: Sequence[np.ndarray], clock: Clocks) -> np.ndarray:
-    """Median milliseconds of networks that are measured together."""
+    """Milliseconds of networks that are measured together, by their ratios to the first."""
     names = [group.name for group in graph.prunable_groups]
     with tempfile.TemporaryDirectory(prefix="tfgraphprune-") as folder:
         paths = {}
@@ -187,8 +194,12 @@ def _times(graph: LayerGraph, plans: Sequence[np.ndarray], clock: Clocks) -> np.
             path = Path(folder) / f"{number}.tflite"
             export_tflite(small, path)
             paths[str(number)] = path
-        found = clock.networks(paths)
-    return np.array([found[str(n)].median_ms for n in range(len(plans))])
+        rounds = []
+        for _ in range(_LOADS):
+            found = clock.networks(paths)
+            ratios = [latency_ratio(found[str(n)], found["0"]) for n in range(len(plans))]
+            rounds.append(found["0"].median_ms * np.array(ratios))
+    return np.median(rounds, axis=0)
 
 
 def _fitted(features: np.ndarray, times: np.ndarray) -> np.ndarray:

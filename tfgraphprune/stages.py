@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import tf_keras as keras
+from absl import logging
 
-from tfgraphprune.cost.model_cost import Cost, dense_counts
-from tfgraphprune.cost.projection import Limit, resolve_limits
+from tfgraphprune.cost.model_cost import dense_counts
+from tfgraphprune.cost.projection import Limit, Projection, resolve_limits
+from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.job import Job
-from tfgraphprune.latency_model import measure_latency
+from tfgraphprune.latency_model import LatencyModel, measure_latency
 from tfgraphprune.pruning.composition import compose, read_cut
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.search.plan_search import SearchResult, sample, search_plan
-from tfgraphprune.settings import LIMITS
+from tfgraphprune.settings import LIMITS, Budget
 from tfgraphprune.shipping import file_overhead
 from tfgraphprune.training.recovery import recover
 from tfgraphprune.workdir import WorkDir
@@ -53,11 +55,11 @@ def prune_in_stages(run: WorkDir, job: Job) -> Pruned:
     overhead = None
     if job.budget.file_bytes is not None:
         overhead = file_overhead(job.graph, run.folder)
-    latency = _latency(run, job, job.graph, "")
-    limits = resolve_limits(job.budget, job.graph, overhead, latency)
-    dense = dense_counts(job.graph)
+    graph, latency = _on_device(run, job, job.graph, "")
+    limits = _limits(job.budget, graph, overhead, latency)
+    dense = dense_counts(graph)
     stages = job.finetune.stages
-    graph, model, methods = job.graph, job.graph.model, dict[str, Any]()
+    model, methods = graph.model, dict[str, Any]()
     searched, trained = list[dict[str, Any]](), list[dict[str, Any]]()
     plan: PruningPlan | None = None
     for number in range(1, stages + 1):
@@ -69,9 +71,9 @@ def prune_in_stages(run: WorkDir, job: Job) -> Pruned:
                 for limit in limits
             }
             if number > 1:
-                latency = _latency(run, job, graph, name)
+                graph, latency = _on_device(run, job, graph, name)
             budget = replace(job.budget, **{**dict.fromkeys(LIMITS), **aims})
-            ahead = resolve_limits(budget, graph, overhead, latency)
+            ahead = _limits(budget, graph, overhead, latency)
         found = _search(run, job, graph, ahead, name, number)
         step = PruningPlan.from_dict(found["plan"])
         model, rows, step = _recover(run, job, graph, step, name, number)
@@ -97,17 +99,33 @@ def save_model(run: WorkDir, name: str, model: Any) -> None:
         run.write(name, path.read_bytes())
 
 
-def _latency(run: WorkDir, job: Job, graph: LayerGraph, name: str) -> Cost | None:
-    """The latency of a graph on the budget's device, measured once in a run."""
+def _on_device(
+    run: WorkDir, job: Job, graph: LayerGraph, name: str
+) -> tuple[LayerGraph, LatencyModel | None]:
+    """For a budget in latency, the graph in the device's steps, and its latency; measured once."""
     if not job.budget.limits_latency:
-        return None
+        return graph, None
     budget = job.budget
     if budget.latency_table is None:
         budget = replace(budget, latency_table=str(run.folder / "latency.json"))
     found = measure_latency(graph, budget, seed=job.seed, record=run.done(f"latency{name}"))
     if run.done(f"latency{name}") is None:
         run.mark(f"latency{name}", found.record())
-    return found.cost
+    stepped = found.stepped(graph)
+    try:
+        limits = _limits(replace(job.budget, file_bytes=None), stepped, None, found)
+        Projection.of(stepped, limits, job.search.min_keep)
+    except UserError as error:
+        logging.info("channels go one by one, not in the device's steps: %s", error)
+        return graph, found
+    return stepped, found
+
+
+def _limits(
+    budget: Budget, graph: LayerGraph, overhead: float | None, latency: LatencyModel | None
+) -> tuple[Limit, ...]:
+    cost, dense = (latency.cost, latency.dense_ms) if latency else (None, None)
+    return resolve_limits(budget, graph, overhead, cost, dense)
 
 
 def _search(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfgraphprune.cost.model_cost import AxisSize
-from tfgraphprune.cost.table_cost import KernelTable, TableCost
+from tfgraphprune.cost.table_cost import FittedCost, KernelTable, TableCost
 
 ONE, TWO = AxisSize(np.array([1.0, 0.0]), 0.0), AxisSize(np.array([0.0, 1.0]), 0.0)
 RGB = AxisSize(np.zeros(2), 3.0)
@@ -38,7 +38,8 @@ def test_rows_tables_and_the_linear_part_add_up():
     rows = np.array([[[8, 8], [16, 32]]])
     linear = [0.5 * 8 + 0.25 * 8 + 7, 0.5 * 16 + 0.25 * 32 + 7]
     np.testing.assert_allclose(cost(rows), [[1 + 64 + linear[0], 2 + 512 + linear[1]]])
-    np.testing.assert_allclose(cost.kernels(rows), [[65, 514]])
+    fitted = FittedCost(cost, (2.0, 0.5, 1.0), 10.0)
+    np.testing.assert_allclose(fitted(rows), 2 * cost(rows) + 0.05 * cost(rows) ** 2 + 1)
 
 
 def test_tiles_are_paid_whole():

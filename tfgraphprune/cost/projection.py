@@ -32,6 +32,7 @@ def resolve_limits(
     graph: LayerGraph,
     file_overhead: float | None = None,
     latency: Cost | None = None,
+    dense_ms: float | None = None,
 ) -> tuple[Limit, ...]:
     """The budget as limits on cost functions of this graph.
 
@@ -41,6 +42,7 @@ def resolve_limits(
         file_overhead: bytes of the dense TFLite file beside its weights; needed for `file_bytes`.
         latency: milliseconds as a function of the counts, such as `LatencyModel.cost`; needed for
             a budget in latency.
+        dense_ms: the dense network's latency as measured; that of `latency` by default.
 
     Raises:
         UserError: the graph has nothing to prune, or what a limit needs is missing.
@@ -69,10 +71,16 @@ def resolve_limits(
                 "of measure_latency(graph, budget)."
             )
         ratio = budget.latency_ratio
-        value = budget.latency_ms if ratio is None else ratio * float(latency(dense))
+        whole = float(latency(dense)) if dense_ms is None else dense_ms
+        value = budget.latency_ms if ratio is None else ratio * whole
         assert value is not None
         limits.append(Limit("latency_ms", latency, value))
     return tuple(limits)
+
+
+def _said(value: float) -> str:
+    """A cost for a person: whole numbers, small ones with three digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 class Projection:
@@ -108,9 +116,9 @@ class Projection:
             least, most = float(limit.cost(self.lowest)), float(limit.cost(self.sizes))
             if least > limit.value:
                 raise UserError(
-                    f"the budget asks for {limit.name} <= {limit.value:,.0f}, but this model can "
-                    f"only reach {least:,.0f} to {most:,.0f} with at least {min_keep:g} of each "
-                    "group kept: raise the budget or lower min_keep."
+                    f"the budget asks for {limit.name} <= {_said(limit.value)}, but this model "
+                    f"can only reach {_said(least)} to {_said(most)} with at least {min_keep:g} "
+                    "of each group kept: raise the budget or lower min_keep."
                 )
 
     @classmethod

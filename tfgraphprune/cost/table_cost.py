@@ -58,11 +58,6 @@ class TableCost:
     def __call__(self, counts: np.ndarray) -> np.ndarray:
         """Cost of each row of counts `[..., groups]`; float64 `[...]`."""
         counts = np.asarray(counts, np.float64)
-        return self.kernels(counts) + counts @ self._slope + self._constant
-
-    def kernels(self, counts: np.ndarray) -> np.ndarray:
-        """Of that the tables' part."""
-        counts = np.asarray(counts, np.float64)
         rows, row = _place(self._inputs, counts @ self._reads + self._fixed[:, 0])
         made = np.ceil((counts @ self._makes + self._fixed[:, 1]) / self._tile) * self._tile
         columns, column = _place(self._outputs, made)
@@ -72,7 +67,8 @@ class TableCost:
             + column * self._costs[which, r, columns + 1]
             for r in (rows, rows + 1)
         )
-        return ((1 - row) * low + row * high).sum(-1)
+        kernels = ((1 - row) * low + row * high).sum(-1)
+        return kernels + counts @ self._slope + self._constant
 
     def _whole(self, table: KernelTable) -> np.ndarray:
         """The costs, rising along both axes, as large as the largest table."""
@@ -81,6 +77,32 @@ class TableCost:
             self._inputs.shape[1] - rising.shape[0], self._outputs.shape[1] - rising.shape[1],
         )  # fmt: skip
         return np.pad(rising, ((0, missing[0]), (0, missing[1])), mode="edge")
+
+
+@dataclass(frozen=True, eq=False)
+class FittedCost:
+    """A cost set right by measurements of whole networks: `a t + b t^2 / whole + c` for a cost t.
+
+    The square is there because large networks leave the caches that their single kernels fit in.
+
+    Attributes:
+        base: the cost t.
+        factors: a, b and c, none below 0.
+        whole: the dense network's t.
+    """
+
+    base: TableCost
+    factors: tuple[float, float, float]
+    whole: float
+
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """Cost of each row of counts `[..., groups]`; float64 `[...]`."""
+        return self.features(counts) @ np.asarray(self.factors)
+
+    def features(self, counts: np.ndarray) -> np.ndarray:
+        """What the factors multiply; float64 `[..., 3]`."""
+        t = self.base(counts)
+        return np.stack([t, t**2 / self.whole, np.ones_like(t)], -1)
 
 
 def _padded(grids: Sequence[np.ndarray]) -> np.ndarray:

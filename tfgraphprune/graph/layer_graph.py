@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -114,14 +114,23 @@ class LayerGraph:
 
     def freezing(self, reasons: Mapping[str, str]) -> LayerGraph:
         """This graph with further groups frozen: by name, the reason."""
-        groups = tuple(
-            replace(group, prunable=False, reason=group.reason or reasons[group.name])
-            if group.name in reasons
-            else group
-            for group in self.channel_groups
+        return self._with(
+            lambda group: (
+                replace(group, prunable=False, reason=group.reason or reasons[group.name])
+                if group.name in reasons
+                else group
+            )
         )
-        grouping = replace(self._grouping, groups=groups)
-        return LayerGraph(self.model, self._trace, self.program, self._calls, grouping)
+
+    def stepping(self, steps: Mapping[str, int]) -> LayerGraph:
+        """This graph with other channel steps of some groups, by name."""
+        return self._with(lambda group: replace(group, step=steps.get(group.name, group.step)))
+
+    def _with(self, change: Callable[[ChannelGroup], ChannelGroup]) -> LayerGraph:
+        grouping = replace(self._grouping, groups=tuple(map(change, self.channel_groups)))
+        return LayerGraph(
+            self.model, self._trace, self.program, self._calls, grouping, self.choices
+        )
 
     @property
     def prunable_groups(self) -> tuple[ChannelGroup, ...]:

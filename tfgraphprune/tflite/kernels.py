@@ -19,6 +19,10 @@ from tfgraphprune.tflite.operators import Operator
 _POINTS = 7
 """Most grid points along an axis of channels."""
 
+_STEPS = (8, 16, 32)
+_AS_GOOD = 0.03
+"""Difference in waste, as a share of the time, below which two steps are as good."""
+
 _FUSED = frozenset(
     "InputLayer Dropout SpatialDropout1D SpatialDropout2D Flatten Reshape BatchNormalization "
     "SyncBatchNormalization ReLU Rescaling Normalization ActivityRegularization GaussianNoise "
@@ -140,6 +144,45 @@ def tables_of(
                 kernel.reads, kernel.makes, np.array(reads, float), np.array(makes, float), costs
             )
         )
+    return found
+
+
+def channel_steps(
+    graph: LayerGraph, kernels: Sequence[Kernel], table: LatencyTable
+) -> dict[str, int]:
+    """For each group, by name, the step that suits the device.
+
+    Of 8, 16 and 32, up to half of the group, the one whose multiples take least time for a
+    channel in the kernels that make them; the smaller of two that are as good.
+    """
+    made: dict[str, list[Kernel]] = {}
+    for kernel in kernels:
+        made.setdefault(kernel.layer, []).append(kernel)
+    found: dict[str, int] = {}
+    for group in graph.prunable_groups:
+        makers = {k.operator: k for layer in group.producers for k in made.get(layer, ())}
+        steps = [s for s in _STEPS if 2 * s <= group.size]
+        if not makers or not steps:
+            continue
+
+        def spent(
+            count: int, size: int = group.size, those: Sequence[Kernel] = tuple(makers.values())
+        ) -> float:
+            """Time of the makers with so many of the group's channels, others' being whole."""
+            outputs = [(k, k.operator.outputs - size + count) for k in those]
+            return sum(
+                table.milliseconds([k.at(k.operator.inputs, n) for k, n in outputs if n > 0])
+            )
+
+        least, most = spent(0), spent(group.size)
+        waste = {}
+        for step in steps:
+            counts = list(range(step, group.size, step))
+            counts = counts[:: -(-len(counts) // _POINTS)]
+            shares = [(spent(n) - least) / max(most - least, 1e-9) * group.size / n for n in counts]
+            waste[step] = float(np.mean(shares))
+        best = min(waste.values())
+        found[group.name] = next(s for s in steps if waste[s] <= best + _AS_GOOD)
     return found
 
 

@@ -1,0 +1,127 @@
+"""Latency of pruned networks on this machine: by a budget of MACs, channel multiples, latency.
+
+    python -m benchmarks.latency --workdir=runs/latency
+
+One thread, float32, LiteRT with XNNPACK; pruned and dense files take turns run by run. Plans are
+uniform in score, with random weights: what is measured is the device, not the accuracy. Every cell
+is a process of its own; --only names cells by patterns, --norun only writes the report.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import app
+
+from benchmarks.cells import main, workdir
+
+NETWORKS = {
+    "MobileNetV2_96": ("MobileNetV2", 96), "MobileNetV2_224": ("MobileNetV2", 224),
+    "resnet56": ("resnet56", 32), "ResNet50": ("ResNet50", 224),
+    "EfficientNetB0": ("EfficientNetB0", 224), "DenseNet121": ("DenseNet121", 224),
+}  # fmt: skip
+PLANS: dict[str, tuple[dict[str, float], int]] = {
+    "macs": ({"macs_ratio": 0.5}, 1),
+    "multiples of 8": ({"macs_ratio": 0.5}, 8),
+    "multiples of 16": ({"macs_ratio": 0.5}, 16),
+    "latency 0.6": ({"latency_ratio": 0.6}, 1),
+    "macs and latency": ({"macs_ratio": 0.5, "latency_ratio": 0.6}, 1),
+}
+"""Budgets and channel multiples."""
+
+
+def cells() -> list[str]:
+    """Names of all cells."""
+    return [f"{network}/{plan}" for network in NETWORKS for plan in PLANS]
+
+
+def compute(name: str) -> dict[str, Any]:
+    """A cell's figures."""
+    import numpy as np
+    import tf_keras as keras
+
+    import tfgraphprune as tgp
+    from tfgraphprune.cost import resolve_limits
+    from tfgraphprune.cost.projection import Projection
+    from tfgraphprune.models import network_by_name
+    from tfgraphprune.tflite.latency import host_latency, latency_ratio
+
+    network, plan = name.split("/")
+    kind, size = NETWORKS[network]
+    keras.utils.set_random_seed(0)
+    if hasattr(keras.applications, kind):
+        model = getattr(keras.applications, kind)(input_shape=(size, size, 3), weights=None)
+    else:
+        model = network_by_name(kind, 10, (size, size, 3))
+    limits_given, multiple = PLANS[plan]
+    graph = tgp.LayerGraph.from_model(model, channel_multiple=multiple)
+    table = str(workdir() / "latency.json")
+    budget = tgp.Budget(**limits_given, latency_table=table)  # type: ignore[arg-type]
+    started = time.perf_counter()
+    latency = tgp.measure_latency(graph, budget) if budget.limits_latency else None
+    measuring = time.perf_counter() - started
+    graph = latency.stepped(graph) if latency else graph
+    cost, dense = (latency.cost, latency.dense_ms) if latency else (None, None)
+    limits = resolve_limits(budget, graph, latency=cost, dense_ms=dense)
+    counts, _ = Projection.of(graph, limits).project(np.zeros(len(graph.prunable_groups)))
+    kept = dict(zip([g.name for g in graph.prunable_groups], map(int, counts), strict=True))
+    small = tgp.prune(model, tgp.PruningPlan.from_counts(graph, kept))
+    folder = workdir() / "files"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths, seconds = {}, 0.0
+    for key, each in (("dense", model), ("pruned", small)):
+        paths[key] = folder / f"{name.replace('/', '_')}_{key}.tflite"
+        seconds = tgp.export_tflite(each, paths[key], overwrite=True).seconds
+    found = host_latency(paths, runs=100, warmup=10)
+    return {
+        "macs": tgp.count_macs(small) / tgp.count_macs(model),
+        "latency": latency_ratio(found["pruned"], found["dense"]),
+        "dense_ms": found["dense"].median_ms,
+        "estimate": float(latency.cost(counts)) / latency.dense_ms if latency else None,
+        "error": latency.error if latency else None,
+        "steps": dict(latency.steps) if latency else None,
+        "measuring_seconds": measuring,
+        "export_seconds": seconds,
+    }
+
+
+def write(rows: Mapping[str, Any], folder: Path) -> str:
+    """Write latency.md and latency.json; returns the text."""
+    lines = [
+        "# Latency: x86 host, no phone", "",
+        "Made by `python -m benchmarks.latency` (see there). One thread, float32, XNNPACK; ratios",
+        "of pruned to dense, medians of runs that took turns. Efficiency: MACs saved against time",
+        "saved, above 1 where time falls by more than MACs. Estimate: what the latency model said",
+        "of the plan; error: its largest on a measured network that was left out of the fit.", "",
+        "| network | plan | MACs | latency | latency / MACs | efficiency | estimate | error | "
+        "dense ms | measuring s |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for name, row in rows.items():
+        network, plan = name.split("/")
+        if row is None:
+            lines.append(f"| {network} | {plan} | not run | | | | | | | |")
+            continue
+        saved = (1 - row["latency"]) / max(1e-9, 1 - row["macs"])
+        estimate = "" if row["estimate"] is None else f"{row['estimate']:.3f}"
+        error = "" if row["error"] is None else f"{row['error']:.1%}"
+        lines.append(
+            f"| {network} | {plan} | {row['macs']:.3f} | {row['latency']:.3f} | "
+            f"{row['latency'] / row['macs']:.2f} | {saved:.2f} | {estimate} | {error} | "
+            f"{row['dense_ms']:.2f} | {row['measuring_seconds']:.0f} |"
+        )
+    missing = [name for name, row in rows.items() if row is None]
+    if missing:
+        lines += ["", "Cells that were not run: " + ", ".join(missing)]
+    text = "\n".join([*lines, ""])
+    (folder / "latency.md").write_text(text)
+    (folder / "latency.json").write_text(json.dumps(rows, indent=1) + "\n")
+    return text
+
+
+if __name__ == "__main__":
+    app.run(lambda argv: main("benchmarks.latency", cells(), compute, write))
