@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from tfgraphprune.search.policy import load_policy
     from tfgraphprune.settings import Budget, FineTune, Search
     from tfgraphprune.tflite.convert import export_tflite
+    from tfgraphprune.tflite.layers import compare_layers
+    from tfgraphprune.tflite.metadata import tflite_metadata
     from tfgraphprune.tflite.verify import verify_tflite
     from tfgraphprune.training.finetune import finetune
 
@@ -47,6 +49,7 @@ _PUBLIC = {
     "Search": "settings",
     "ToleranceError": "errors",
     "UserError": "errors",
+    "compare_layers": "tflite.layers",
     "compress": "pipeline",
     "count_macs": "cost.counting",
     "count_params": "cost.counting",
@@ -62,6 +65,7 @@ _PUBLIC = {
     "reestimate_batchnorm": "pruning.batchnorm",
     "search_front": "search.front",
     "search_plan": "search.plan_search",
+    "tflite_metadata": "tflite.metadata",
     "verify_tflite": "tflite.verify",
     "with_network": "pruning.tasks",
 }
@@ -83,6 +87,7 @@ __all__ = [
     "Search",
     "ToleranceError",
     "UserError",
+    "compare_layers",
     "compress",
     "count_macs",
     "count_params",
@@ -99,6 +104,7 @@ __all__ = [
     "register_layer_rule",
     "search_front",
     "search_plan",
+    "tflite_metadata",
     "verify_tflite",
     "with_network",
 ]

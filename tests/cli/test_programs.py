@@ -90,8 +90,25 @@ RUNS = {
     ),
     "export": (
         ["export", "--model=m", "--output=o", "--quantization=int8", "--representative_data=x.npy"],
-        "m o {'quantization': 'int8', 'representative_data': 'x.npy', 'overwrite': False, "
-        "'allow_lambda': False}\n",
+        "m o {'quantization': 'int8', 'representative_data': 'x.npy', 'integer_io': False, "
+        "'labels': None, 'normalization': None, 'agreement': 0.99, 'show_layers': False, "
+        "'overwrite': False, 'allow_lambda': False}\n",
+    ),
+    "export with metadata": (
+        [
+            "export",
+            "--model=m",
+            "--output=o",
+            "--mean=0,0.5",
+            "--std=2",
+            "--labels=l.txt",
+            "--agreement=0.9",
+            "--compare_layers",
+            "--integer_io",
+        ],
+        "m o {'quantization': 'float32', 'representative_data': None, 'integer_io': True, "
+        "'labels': 'l.txt', 'normalization': {'mean': [0.0, 0.5], 'std': [2.0]}, "
+        "'agreement': 0.9, 'show_layers': True, 'overwrite': False, 'allow_lambda': False}\n",
     ),
     "report": (["report", "--workdir=w"], "w saved w/report.html False\nwritten: w/report.html\n"),
     "report elsewhere": (
@@ -153,7 +170,7 @@ REFUSED = {
     "bad choice": (
         ["export", "--model=m", "--output=o", "--quantization=int3"],
         "tfgraphprune export: flag --quantization=int3: value should be one of "
-        "<float32|float16|dynamic_range|int8>",
+        "<float32|float16|dynamic_range|int8|int16x8|int4>",
     ),
     "bad number": (
         ["inspect", "--model=m", "--macs_ratio=half"],
@@ -272,11 +289,13 @@ from tfgraphprune.cli import common, compress, export, inspect, main, report
 import spektral, tensorflow_datasets, tensorflow_model_optimization
 from tf_agents.agents.sac import sac_agent
 from absl import flags
-ours = [*common._DEFINITIONS, *inspect.OWN_FLAGS]
+ours = [*common._DEFINITIONS, *inspect.OWN_FLAGS, *export.OWN_FLAGS]
 print({flags.FLAGS.find_module_defining_flag(name) for name in ours})
 """
     ended = run_python(code)
-    modules = {f"tfgraphprune.cli.{name}" for name in ("common", "config_flag", "inspect")}
+    modules = {
+        f"tfgraphprune.cli.{name}" for name in ("common", "config_flag", "export", "inspect")
+    }
     assert ast.literal_eval(ended.stdout) == modules, ended.stderr
 
 
