@@ -13,6 +13,7 @@ HERE = Path(__file__).parent
 INSTALL = [
     "absl-py>=1.4",
     "ai-edge-litert>=2.0,<3",
+    "flatbuffers>=24.3",
     "h5py>=3.11",
     "matplotlib>=3.8",
     "ml_collections>=1.0",
@@ -35,7 +36,10 @@ EXTRAS = {
     # tensorflow-datasets needs importlib_resources, which it does not declare.
     "datasets": ["tensorflow-datasets>=4.9.4,<5", "importlib_resources>=5"],
 }
+# Pins ai-edge-litert to one version, so that it stays out of "all".
+INT4 = ["litert-quantizer>=0.11,<0.12"]
 EXTRAS["all"] = sorted({package for extra in EXTRAS.values() for package in extra})
+EXTRAS["int4"] = INT4
 EXTRAS["test"] = [
     "hypothesis>=6.100",
     "import-linter>=2.0",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-EXTRAS = ("tf_agents", "keras_cv", "tensorflow_datasets", "importlib_resources")
+EXTRAS = ("tf_agents", "keras_cv", "tensorflow_datasets", "importlib_resources", "litert_quantizer")
 """The packages that the extras bring and a bare environment lacks."""
 
 _BLOCK = """

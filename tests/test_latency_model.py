@@ -14,8 +14,8 @@ from tfgraphprune.cost.model_cost import dense_counts
 from tfgraphprune.cost.projection import Projection, resolve_limits
 from tfgraphprune.models import digits_cnn, resnet_cifar
 from tfgraphprune.tflite.clocks import Clocks
-from tfgraphprune.tflite.kernels import elements_of, kernels_of
 from tfgraphprune.tflite.latency import Latency
+from tfgraphprune.tflite.layer_operators import elements_of, kernels_of
 
 TILE = 16
 

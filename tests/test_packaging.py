@@ -81,7 +81,8 @@ def test_the_console_script_is_the_dispatcher(installed):
 
 def test_requirements_are_ranges_that_hold_the_pinned_versions(metadata):
     assert metadata["Requires-Python"] in ("<3.12,>=3.10", ">=3.10,<3.12")
-    assert set(metadata.get_all("Provides-Extra")) == {"search", "cv", "datasets", "all", "test"}
+    extras = {"search", "cv", "datasets", "int4", "all", "test"}
+    assert set(metadata.get_all("Provides-Extra")) == extras
     pins = {}
     for line in (ROOT / "constraints.txt").read_text().splitlines()[1:]:
         name, version = line.split("==")

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tfgraphprune.settings import Budget, FineTune, Schedule, Search
     from tfgraphprune.tflite.convert import export_tflite
     from tfgraphprune.tflite.device.check import check_on_device, device_latency
+    from tfgraphprune.tflite.layers import compare_layers
+    from tfgraphprune.tflite.metadata import tflite_metadata
     from tfgraphprune.tflite.verify import verify_tflite
     from tfgraphprune.training import callbacks
     from tfgraphprune.training.finetune import finetune
@@ -54,6 +56,7 @@ _PUBLIC = {
     "ToleranceError": "errors",
     "UserError": "errors",
     "check_on_device": "tflite.device.check",
+    "compare_layers": "tflite.layers",
     "compress": "pipeline",
     "count_macs": "cost.counting",
     "count_params": "cost.counting",
@@ -72,6 +75,7 @@ _PUBLIC = {
     "reestimate_batchnorm": "pruning.batchnorm",
     "search_front": "search.front",
     "search_plan": "search.plan_search",
+    "tflite_metadata": "tflite.metadata",
     "verify_tflite": "tflite.verify",
     "with_network": "pruning.tasks",
 }
@@ -100,6 +104,7 @@ __all__ = [
     "UserError",
     "callbacks",
     "check_on_device",
+    "compare_layers",
     "compress",
     "count_macs",
     "count_params",
@@ -120,6 +125,7 @@ __all__ = [
     "register_layer_rule",
     "search_front",
     "search_plan",
+    "tflite_metadata",
     "verify_tflite",
     "with_network",
 ]

@@ -26,9 +26,9 @@ from tfgraphprune.pruning.surgery import prune
 from tfgraphprune.settings import Budget
 from tfgraphprune.tflite.clocks import Clocks, clocks
 from tfgraphprune.tflite.convert import export_tflite
-from tfgraphprune.tflite.kernels import channel_steps, elements_of, kernels_of, tables_of
 from tfgraphprune.tflite.latency import latency_ratio
 from tfgraphprune.tflite.latency_table import LatencyTable
+from tfgraphprune.tflite.layer_operators import channel_steps, elements_of, kernels_of, tables_of
 from tfgraphprune.tflite.operators import Operator
 
 _SHARES = (1.0, 0.9, 1.15, 1.0, 0.8)

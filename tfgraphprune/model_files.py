@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ import tf_keras as keras
 
 from tfgraphprune.errors import UserError
 from tfgraphprune.keras3 import load_keras3
+from tfgraphprune.legacy_keras import serves_tf_keras
+
+_QUANTIZED = ("QuantizeWrapper", "QuantizeWrapperV2", "QuantizeLayer")
 
 
 def load_model(path: str | os.PathLike, allow_lambda: bool = False) -> Any:
@@ -30,7 +35,7 @@ def load_model(path: str | os.PathLike, allow_lambda: bool = False) -> Any:
     if not path.is_file():
         raise UserError(f"there is no model file {path}: give the path of a .keras or .h5 file.")
     config, version = _architecture(path)
-    if _has_lambda(config) and not allow_lambda:
+    if _has_class(config, ("Lambda",)) and not allow_lambda:
         raise UserError(
             f"{path} has a Lambda layer, whose code would run on loading: pass --allow_lambda "
             "(allow_lambda=True) if you trust the file."
@@ -39,7 +44,10 @@ def load_model(path: str | os.PathLike, allow_lambda: bool = False) -> Any:
         return load_keras3(path, allow_lambda)
     try:
         extra = {"safe_mode": not allow_lambda} if zipfile.is_zipfile(path) else {}
-        return keras.models.load_model(path, compile=False, **extra)
+        with _quantize_scope() if _has_class(config, _QUANTIZED) else nullcontext():
+            return keras.models.load_model(path, compile=False, **extra)
+    except UserError:
+        raise
     except Exception as error:
         detail = str(error).strip().splitlines()
         raise UserError(
@@ -71,7 +79,18 @@ def _text(attribute: str | bytes) -> str:
     return attribute if isinstance(attribute, str) else attribute.decode()
 
 
-def _has_lambda(config: Any) -> bool:
+def _has_class(config: Any, names: Sequence[str]) -> bool:
     if isinstance(config, dict):
-        return config.get("class_name") == "Lambda" or any(map(_has_lambda, config.values()))
-    return isinstance(config, list) and any(map(_has_lambda, config))
+        own = config.get("class_name") in names
+        return own or any(_has_class(each, names) for each in config.values())
+    return isinstance(config, list) and any(_has_class(each, names) for each in config)
+
+
+def _quantize_scope() -> Any:
+    """Where the layers of tfmot's quantization-aware training are known."""
+    if not serves_tf_keras():
+        # Importing tfmot would set TF_USE_LEGACY_KERAS for a program that uses Keras 3.
+        raise UserError("tfmot's layers need tf.keras to be tf_keras: import tfgraphprune first.")
+    import tensorflow_model_optimization as tfmot
+
+    return tfmot.quantization.keras.quantize_scope()

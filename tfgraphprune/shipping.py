@@ -18,7 +18,13 @@ from tfgraphprune.cost.model_cost import (
     params_cost,
 )
 from tfgraphprune.graph.layer_graph import LayerGraph
-from tfgraphprune.tflite import export_tflite, host_latency, latency_ratio, verify_tflite
+from tfgraphprune.tflite import (
+    CALIBRATED,
+    export_tflite,
+    host_latency,
+    latency_ratio,
+    verify_tflite,
+)
 
 QUANTIZATIONS = ("float32", "int8")
 
@@ -71,7 +77,7 @@ def export_and_measure(
             pruned,
             path,
             quantization=kind,
-            representative_data=representative_data if kind == "int8" else None,
+            representative_data=representative_data if kind in CALIBRATED else None,
             overwrite=True,
         )
         check = verify_tflite(path, pruned, test_data)

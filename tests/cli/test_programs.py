@@ -99,8 +99,25 @@ RUNS = {
     ),
     "export": (
         ["export", "--model=m", "--output=o", "--quantization=int8", "--representative_data=x.npy"],
-        "m o {'quantization': 'int8', 'representative_data': 'x.npy', 'overwrite': False, "
-        "'allow_lambda': False}\n",
+        "m o {'quantization': 'int8', 'representative_data': 'x.npy', 'integer_io': False, "
+        "'labels': None, 'normalization': None, 'agreement': 0.99, 'show_layers': False, "
+        "'overwrite': False, 'allow_lambda': False}\n",
+    ),
+    "export with metadata": (
+        [
+            "export",
+            "--model=m",
+            "--output=o",
+            "--mean=0,0.5",
+            "--std=2",
+            "--labels=l.txt",
+            "--agreement=0.9",
+            "--compare_layers",
+            "--integer_io",
+        ],
+        "m o {'quantization': 'float32', 'representative_data': None, 'integer_io': True, "
+        "'labels': 'l.txt', 'normalization': {'mean': [0.0, 0.5], 'std': [2.0]}, "
+        "'agreement': 0.9, 'show_layers': True, 'overwrite': False, 'allow_lambda': False}\n",
     ),
     "check_on_device": (
         [
@@ -181,7 +198,7 @@ REFUSED = {
     "bad choice": (
         ["export", "--model=m", "--output=o", "--quantization=int3"],
         "tfgraphprune export: flag --quantization=int3: value should be one of "
-        "<float32|float16|dynamic_range|int8>",
+        "<float32|float16|dynamic_range|int8|int16x8|int4>",
     ),
     "bad number": (
         ["inspect", "--model=m", "--macs_ratio=half"],
@@ -294,7 +311,7 @@ common.run_program(inspect.PROGRAM, inspect.main)
     assert ended.returncode == 1
 
 
-OWNERS = ("common", "config_flag", "inspect", "check_on_device")
+OWNERS = ("common", "config_flag", "export", "inspect", "check_on_device")
 
 
 def test_flags_of_the_packages_below_do_not_clash():
@@ -303,7 +320,7 @@ from tfgraphprune.cli import common, compress, export, inspect, main, report, ch
 import spektral, tensorflow_datasets, tensorflow_model_optimization
 from tf_agents.agents.sac import sac_agent
 from absl import flags
-ours = [*common._DEFINITIONS, *inspect.OWN_FLAGS, *check_on_device.OWN_FLAGS]
+ours = [*common._DEFINITIONS, *inspect.OWN_FLAGS, *check_on_device.OWN_FLAGS, *export.OWN_FLAGS]
 print({flags.FLAGS.find_module_defining_flag(name) for name in ours})
 """
     ended = run_python(code)

@@ -20,7 +20,7 @@ from tfgraphprune.errors import ToleranceError, UserError
 
 INTERRUPTED = 130
 
-QUANTIZATIONS = ("float32", "float16", "dynamic_range", "int8")
+QUANTIZATIONS = ("float32", "float16", "dynamic_range", "int8", "int16x8", "int4")
 """As `tfgraphprune.tflite.QUANTIZATIONS`, without importing TensorFlow."""
 
 _DEFINITIONS: dict[str, Callable[[], Any]] = {
@@ -44,7 +44,7 @@ _DEFINITIONS: dict[str, Callable[[], Any]] = {
         "quantization", "float32", QUANTIZATIONS, "Number format of the TFLite file."
     ),
     "representative_data": lambda: flags.DEFINE_string(
-        "representative_data", None, "For int8: .npy of training images, or .npz with them as x."
+        "representative_data", None, "Training images in .npy, or as x in .npz."
     ),
 }
 

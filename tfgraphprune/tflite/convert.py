@@ -1,36 +1,36 @@
-"""A tf_keras model as a TFLite file with one signature, `serving_default`, and stable names."""
+"""A Keras model as a TFLite file with one signature, `serving_default`, and stable names."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tf_keras as keras
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+import tfgraphprune
 from tfgraphprune.errors import UserError
 from tfgraphprune.keras3 import is_keras3_model, twin
-from tfgraphprune.tflite.quiet import quiet
-from tfgraphprune.tflite.signature import (
-    SIGNATURE,
-    ModelInput,
-    iterate,
-    model_inputs,
-    model_outputs,
+from tfgraphprune.tflite.int4 import check_int4, with_int4_weights
+from tfgraphprune.tflite.metadata import check_metadata, with_metadata
+from tfgraphprune.tflite.operations import (
+    count_operations,
+    is_stateful,
+    operations_outside_xnnpack,
 )
-
-QUANTIZATIONS = ("float32", "float16", "dynamic_range", "int8")
-"""float32: as trained; float16: weights halved; dynamic_range: int8 weights, float activations;
-int8: int8 weights and activations, scaled on representative data."""
-
-RepresentativeSet = Callable[[], Iterator[dict[str, np.ndarray]]]
+from tfgraphprune.tflite.quantizations import check_quantization, configure, needs_data
+from tfgraphprune.tflite.quiet import quiet
+from tfgraphprune.tflite.recurrent import is_recurrent, unrolled
+from tfgraphprune.tflite.representative import RepresentativeSet, representative_set
+from tfgraphprune.tflite.saved_model import save_frozen, save_with_variables
+from tfgraphprune.tflite.signature import SIGNATURE, ModelInput, model_inputs
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,20 @@ class ExportReport:
         bytes: its size.
         quantization: one of `QUANTIZATIONS`.
         seconds: how long the conversion took.
+        ops: how often each operation occurs in the file.
+        outside_xnnpack: those of them that LiteRT's CPU delegate XNNPACK leaves to slower
+            kernels; None where the runtime does not tell.
+        stateful: whether an app has to reset the interpreter's variables before each example, as
+            it must with a fused LSTM.
     """
 
     path: Path
     bytes: int
     quantization: str
     seconds: float
+    ops: Counter[str] = field(default_factory=Counter)
+    outside_xnnpack: Counter[str] | None = None
+    stateful: bool = False
 
 
 def export_tflite(
@@ -59,66 +67,88 @@ def export_tflite(
     representative_examples: int = 300,
     integer_io: bool = False,
     batch_size: int | None = 1,
+    labels: Sequence[str] | None = None,
+    normalization: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> ExportReport:
     """Write a model as a TFLite file with the one signature `serving_default`.
 
     The inputs and outputs in the file are named after the model's. The file appears whole or not
-    at all.
+    at all. With int8, a model made by tfmot's quantization-aware training brings its own ranges;
+    load it under `tfmot.quantization.keras.quantize_scope`.
 
     Args:
         model: a built model of tf_keras or Keras 3 with any number of inputs and outputs.
         path: the file to write, in a folder that exists.
         quantization: one of `QUANTIZATIONS`.
-        representative_data: for int8, `(x, y)` arrays or a `tf.data.Dataset` of batches of `x` or
-            `(x, y)`, taken from the training set: it sets the ranges of the activations.
+        representative_data: for int8 and int16x8, `(x, y)` arrays or a `tf.data.Dataset` of
+            batches of `x` or `(x, y)`, taken from the training set: it sets the ranges of the
+            activations.
         representative_examples: how many of them to use, from the first on, one at a time.
-        integer_io: for int8, whether the file's inputs and outputs are int8 too, not float32.
-        batch_size: the file's batch; None leaves it free, which some delegates refuse.
+        integer_io: for int8 and int16x8, whether the file's inputs and outputs are integers too.
+        batch_size: the file's batch; None leaves it free, which some delegates refuse and which
+            keeps recurrent layers from being fused.
+        labels: names of the classes, for `tflite_metadata`.
+        normalization: how pixels become the model's input, for `tflite_metadata`: `mean` and
+            `std`, or `scale` and perhaps `offset`.
         overwrite: whether an existing file may be replaced.
 
     Raises:
         UserError: an argument that cannot be used, or a model that TFLite cannot express.
+        MissingExtraError: int4 without the extra `int4`.
     """
     model = twin(model) if is_keras3_model(model) else model
     inputs = model_inputs(model)
     target = _check_path(path, overwrite)
-    if quantization not in QUANTIZATIONS:
-        raise UserError(
-            f"quantization must be one of {', '.join(QUANTIZATIONS)}, not {quantization!r}."
-        )
-    if integer_io and quantization != "int8":
-        raise UserError(
-            f"integer_io needs quantization='int8', not {quantization!r}: change one of the two."
-        )
+    check_quantization(quantization, integer_io, model)
     for name, number in (
         ("batch_size", batch_size),
         ("representative_examples", representative_examples),
     ):
         if number is not None and number < 1:
             raise UserError(f"{name} must be at least 1, not {number!r}.")
+    values = {
+        "tfgraphprune": tfgraphprune.__version__,
+        "quantization": quantization,
+        **check_metadata(labels, normalization, tuple(model.outputs[0].shape)[-1]),
+    }
+    if quantization == "int4":
+        check_int4()
     examples = None
-    if quantization == "int8":
+    if needs_data(quantization, model):
         if representative_data is None:
             raise UserError(
-                "quantization='int8' needs representative_data, which is missing: "
+                f"quantization={quantization!r} needs representative_data, which is missing: "
                 "give some hundred training examples."
             )
-        examples = _representative_set(
+        examples = representative_set(
             representative_data, inputs, representative_examples, batch_size or 1
         )
     started = time.perf_counter()
     try:
         with quiet():
             content = _convert(model, inputs, quantization, examples, integer_io, batch_size)
+            if quantization == "int4":
+                content = with_int4_weights(content)
+    except UserError:
+        raise
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
         raise UserError(
             f"The model {model.name!r} could not be converted to TFLite ({quantization}): "
             f"{reason.strip()}"
         ) from error
+    content = with_metadata(content, values)
     _write(target, content)
-    return ExportReport(target, len(content), quantization, time.perf_counter() - started)
+    return ExportReport(
+        target,
+        len(content),
+        quantization,
+        time.perf_counter() - started,
+        count_operations(content),
+        operations_outside_xnnpack(content),
+        is_stateful(content),
+    )
 
 
 def _check_path(path: str | os.PathLike[str], overwrite: bool) -> Path:
@@ -134,36 +164,6 @@ def _check_path(path: str | os.PathLike[str], overwrite: bool) -> Path:
     return target
 
 
-def _representative_set(
-    data: Any, inputs: list[ModelInput], limit: int, batch_size: int
-) -> RepresentativeSet:
-    """At most `limit` examples as the converter wants them, `batch_size` in a step."""
-    chunks: list[list[np.ndarray]] = []
-    count = 0
-    for arrays, _ in iterate(data, inputs, limit, "representative_data"):
-        chunks.append([array[: limit - count] for array in arrays])
-        count += len(chunks[-1][0])
-        if count >= limit:
-            break
-    if count == 0:
-        raise UserError("representative_data has no examples: give some hundred of them.")
-    columns = [np.concatenate(column) for column in zip(*chunks, strict=True)]
-    for column, each in zip(columns, inputs, strict=True):
-        if np.issubdtype(column.dtype, np.floating) and not np.isfinite(column).all():
-            raise UserError(
-                f"representative_data for the input {each.keras_name!r} has values that are not "
-                "finite: clean the examples first."
-            )
-
-    def steps() -> Iterator[dict[str, np.ndarray]]:
-        for start in range(0, count, batch_size):
-            # A fixed batch has to be full: the last one is filled up with the first examples.
-            rows = np.arange(start, start + batch_size) % count
-            yield {each.name: column[rows] for each, column in zip(inputs, columns, strict=True)}
-
-    return steps
-
-
 def _convert(
     model: keras.Model,
     inputs: list[ModelInput],
@@ -172,58 +172,38 @@ def _convert(
     integer_io: bool,
     batch_size: int | None,
 ) -> bytes:
+    recurrent = is_recurrent(model)
+    fused = recurrent and batch_size is not None
+    # A free batch has no fused operation, nor have 16-bit activations; a loop can't be calibrated.
+    unroll = recurrent and not fused
+    if examples is not None and fused:
+        unroll = quantization == "int16x8" or _leaves_a_loop(model, inputs, batch_size)
     with tempfile.TemporaryDirectory(prefix="tfgraphprune-") as folder:
-        _save_frozen(model, inputs, batch_size, folder)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
-        if quantization != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if quantization == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if quantization == "int8":
-            converter.representative_dataset = examples
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            if integer_io:
-                converter.inference_input_type = tf.int8
-                converter.inference_output_type = tf.int8
+        with unrolled(model) if unroll else nullcontext():
+            if fused and not unroll:
+                save_with_variables(model, inputs, batch_size, folder)
+                loop = False
+            else:
+                loop = save_frozen(model, inputs, batch_size, folder)
+        if loop and examples is not None:
+            raise UserError(
+                f"The model {model.name!r} has a loop, in which ranges can't be measured: use "
+                "quantization='dynamic_range', or write the loop's steps out one by one."
+            )
+        converter = _converter(folder)
+        configure(converter, quantization, examples, integer_io)
         return converter.convert()
 
 
-def _save_frozen(
-    model: keras.Model, inputs: list[ModelInput], batch_size: int | None, folder: str
-) -> None:
-    """A SavedModel of constants only.
+def _leaves_a_loop(model: keras.Model, inputs: list[ModelInput], batch_size: int | None) -> bool:
+    """Whether a recurrent layer is not fused: a GRU, a mask, or an LSTM of unusual settings."""
+    with tempfile.TemporaryDirectory(prefix="tfgraphprune-") as folder:
+        save_with_variables(model, inputs, batch_size, folder)
+        return count_operations(_converter(folder).convert())["WHILE"] > 0
 
-    Tracing the Keras model once and saving the frozen function converts several times faster than
-    `from_keras_model`, which traces it again and again, and, unlike `from_concrete_functions`,
-    keeps the signature.
-    """
-    specs = {
-        each.name: tf.TensorSpec((batch_size, *each.shape), each.dtype, name=each.name)
-        for each in inputs
-    }
 
-    def call(*tensors: tf.Tensor) -> list[tf.Tensor]:
-        arguments = list(tensors) if len(tensors) > 1 else tensors[0]
-        return tf.nest.flatten(model(arguments, training=False))
-
-    frozen = convert_variables_to_constants_v2(
-        tf.function(call).get_concrete_function(*specs.values())
-    )
-    outputs = model_outputs(model)
-
-    def serve(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-        results = tf.nest.flatten(frozen(*(tensors[each.name] for each in inputs)))
-        # An output that is an input handed through must still be a tensor of its own.
-        return {name: tf.identity(y) for name, y in zip(outputs, results, strict=True)}
-
-    module = tf.Module()
-    module.serve = tf.function(serve)
-    tf.saved_model.save(
-        module,
-        folder,
-        signatures={SIGNATURE: module.serve.get_concrete_function(**specs)},
-        options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
-    )
+def _converter(folder: str) -> Any:
+    return tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
 from tfgraphprune.errors import UserError
 from tfgraphprune.tflite.runtime import Runner
+
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -54,26 +57,48 @@ def host_latency(
     Raises:
         UserError: no files, a file that is missing or broken, or a count out of range.
     """
+    return host_latency_by_threads(paths, [threads], runs=runs, warmup=warmup)[threads]
+
+
+def host_latency_by_threads(
+    paths: Mapping[str, str | os.PathLike[str]],
+    threads: Sequence[int] = (1, 2, 4),
+    *,
+    runs: int = 50,
+    warmup: int = 5,
+) -> dict[int, dict[str, Latency]]:
+    """Time TFLite files with several numbers of threads, all taking turns as in `host_latency`.
+
+    Args:
+        paths: TFLite files by name; a free batch counts as 1.
+        threads: numbers of threads of LiteRT, each once; more than the machine has cores is slow.
+        runs: timed runs of each file and number of threads.
+        warmup: runs before those.
+
+    Returns:
+        For each number of threads the latencies by name.
+
+    Raises:
+        UserError: no files or numbers, a file that is missing or broken, or a count out of range.
+    """
     if not paths:
         raise UserError("paths must name at least one TFLite file, but it is empty.")
-    for name, number, least in (("runs", runs, 1), ("warmup", warmup, 0), ("threads", threads, 1)):
+    if not threads or len(set(threads)) != len(threads):
+        raise UserError(f"threads must hold different numbers, at least one, not {[*threads]}.")
+    for name, number, least in (
+        ("runs", runs, 1),
+        ("warmup", warmup, 0),
+        ("threads", min(threads), 1),
+    ):
         if number < least:
             raise UserError(f"{name} must be at least {least}, not {number!r}.")
-    runners = {name: Runner(path, threads=threads) for name, path in paths.items()}
-    for runner in runners.values():
-        generator = np.random.default_rng(0)
-        runner.set_inputs([generator.random(shape, np.float32) for shape in runner.shapes])
-        for _ in range(warmup):
-            runner.invoke()
-    samples: dict[str, list[float]] = {name: [] for name in runners}
-    order = list(runners)
-    for _ in range(runs):
-        for name in order:
-            started = time.perf_counter_ns()
-            runners[name].invoke()
-            samples[name].append((time.perf_counter_ns() - started) / 1e6)
-        order.reverse()
-    return {name: summarise(each) for name, each in samples.items()}
+    runners = {
+        (count, name): Runner(path, threads=count)
+        for count in threads
+        for name, path in paths.items()
+    }
+    found = _take_turns(runners, runs, warmup)
+    return {count: {name: found[count, name] for name in paths} for count in threads}
 
 
 def latency_ratio(latency: Latency, baseline: Latency) -> float:
@@ -92,6 +117,23 @@ def latency_ratio(latency: Latency, baseline: Latency) -> float:
             f"{baseline.runs} runs: measure both files together."
         )
     return float(np.median(np.divide(latency.samples_ms, baseline.samples_ms)))
+
+
+def _take_turns(runners: Mapping[_Key, Runner], runs: int, warmup: int) -> dict[_Key, Latency]:
+    for runner in runners.values():
+        generator = np.random.default_rng(0)
+        runner.set_inputs([generator.random(shape, np.float32) for shape in runner.shapes])
+        for _ in range(warmup):
+            runner.invoke()
+    samples: dict[_Key, list[float]] = {name: [] for name in runners}
+    order = list(runners)
+    for _ in range(runs):
+        for name in order:
+            started = time.perf_counter_ns()
+            runners[name].invoke()
+            samples[name].append((time.perf_counter_ns() - started) / 1e6)
+        order.reverse()
+    return {name: summarise(each) for name, each in samples.items()}
 
 
 def summarise(samples: list[float]) -> Latency:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from tfgraphprune.errors import UserError
+from tfgraphprune.tflite.operations import DELEGATE
 from tfgraphprune.tflite.quiet import quiet
 from tfgraphprune.tflite.signature import SIGNATURE
 
@@ -24,6 +26,8 @@ class Runner:
         inputs: the order in which `run` takes the inputs, by their names in the signature; by
             default, and where the file does not have all of them, the file's own order.
         outputs: likewise, the order in which `run` returns the outputs.
+        keep_tensors: whether `tensor` can read what each operation gave; slower, and takes memory
+            for all of them.
 
     Raises:
         UserError: no such file, or not a TFLite file.
@@ -36,10 +40,12 @@ class Runner:
         threads: int = 1,
         inputs: Sequence[str] = (),
         outputs: Sequence[str] = (),
+        keep_tensors: bool = False,
     ):
         self._path = Path(path)
         self._threads = threads
         self._names = (inputs, outputs)
+        self._keep_tensors = keep_tensors
         self._resizable = True
         if not self._path.is_file():
             raise UserError(f"The TFLite file {str(path)!r} does not exist: export it first.")
@@ -93,6 +99,27 @@ class Runner:
             )
         ]
 
+    @property
+    def output_indices(self) -> list[int]:
+        """The tensors that are outputs, in the order in which `run` returns them."""
+        return [int(each["index"]) for each in self._outputs]
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The operations of the file, with their `op_name`, `inputs` and `outputs`."""
+        return [n for n in self._interpreter._get_ops_details() if n["op_name"] != DELEGATE]
+
+    def tensors(self) -> dict[int, dict[str, Any]]:
+        """The details of each tensor, by its index."""
+        return {int(each["index"]): each for each in self._interpreter.get_tensor_details()}
+
+    def tensor(self, details: dict[str, Any]) -> np.ndarray:
+        """What the last run left in a tensor, dequantized; see `keep_tensors`."""
+        return _dequantize(self.raw(details), details)
+
+    def raw(self, details: dict[str, Any]) -> np.ndarray:
+        """What a tensor holds, as it is."""
+        return self._interpreter.get_tensor(details["index"])
+
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs for a batch of any size.
 
@@ -128,7 +155,12 @@ class Runner:
         """One run on the inputs that were set last."""
         self._interpreter.invoke()
 
+    def reset(self) -> None:
+        """Forget what earlier runs left: a fused LSTM would go on from the last state."""
+        self._interpreter.reset_all_variables()
+
     def _run_once(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        self.reset()
         self.set_inputs(arrays)
         self.invoke()
         return [
@@ -138,9 +170,12 @@ class Runner:
 
     def _open(self) -> None:
         try:
-            with quiet():
+            with quiet(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that keeping tensors takes memory
                 self._interpreter = Interpreter(
-                    model_path=str(self._path), num_threads=self._threads
+                    model_path=str(self._path),
+                    num_threads=self._threads,
+                    experimental_preserve_all_tensors=self._keep_tensors,
                 )
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,19 @@ from tfgraphprune.tflite.signature import iterate, model_inputs, model_outputs
 
 
 @dataclass(frozen=True)
+class OutputError:
+    """How one output of a file differs from Keras, in standard deviations of Keras' values.
+
+    Attributes:
+        max_error: the largest absolute difference.
+        mean_error: the mean of the absolute differences.
+    """
+
+    max_error: float
+    mean_error: float
+
+
+@dataclass(frozen=True)
 class Verification:
     """How a TFLite file compares with its Keras model.
 
@@ -30,6 +44,7 @@ class Verification:
             deviation of the Keras model's values of that output; over all outputs.
         mean_error: mean of the same differences.
         examples: how many examples were run.
+        outputs: the errors of each output, by its name in the Keras model.
     """
 
     accuracy_keras: float
@@ -38,6 +53,7 @@ class Verification:
     max_error: float
     mean_error: float
     examples: int
+    outputs: Mapping[str, OutputError] = field(default_factory=dict)
 
     def check(self, *, agreement: float = 0.99, max_error: float | None = None) -> Verification:
         """Return this verification if it lies within the tolerances.
@@ -123,7 +139,7 @@ def verify_tflite(
             f"The file {os.fspath(path)!r} gives outputs of shape {shapes[1]}, but the model "
             f"gives {shapes[0]}: give the model it was made from."
         )
-    return _compare(reference, results, np.concatenate(labels))
+    return _compare(list(model.output_names), reference, results, np.concatenate(labels))
 
 
 def _check(model: keras.Model, data: Any, batch_size: int) -> None:
@@ -145,12 +161,14 @@ def _check(model: keras.Model, data: Any, batch_size: int) -> None:
 
 
 def _compare(
-    reference: list[np.ndarray], results: list[np.ndarray], labels: np.ndarray
+    names: list[str],
+    reference: list[np.ndarray],
+    results: list[np.ndarray],
+    labels: np.ndarray,
 ) -> Verification:
     classes_keras, classes_tflite = reference[0].argmax(axis=1), results[0].argmax(axis=1)
-    errors = np.concatenate(
-        [scaled_errors(mine, theirs) for mine, theirs in zip(reference, results, strict=True)]
-    )
+    each = [scaled_errors(mine, theirs) for mine, theirs in zip(reference, results, strict=True)]
+    errors = np.concatenate(each)
     return Verification(
         accuracy_keras=float(np.mean(classes_keras == labels)),
         accuracy_tflite=float(np.mean(classes_tflite == labels)),
@@ -158,4 +176,8 @@ def _compare(
         max_error=float(errors.max()),
         mean_error=float(errors.mean()),
         examples=len(labels),
+        outputs={
+            name: OutputError(float(own.max()), float(own.mean()))
+            for name, own in zip(names, each, strict=True)
+        },
     )
