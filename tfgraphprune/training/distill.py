@@ -70,7 +70,8 @@ class Distiller(keras.Model):
             losses *= tf.cast(tf.reshape(sample_weight, tf.shape(losses)), losses.dtype)
         loss = tf.reduce_mean(losses) + sum(self.student.losses)
         self._mean_loss.update_state(loss, tf.shape(losses)[0])
-        return loss
+        # Gradients are summed over replicas.
+        return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
         """Metrics see class indices, whether labels come as indices, one-hot rows or soft rows.

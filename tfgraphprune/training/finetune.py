@@ -53,6 +53,11 @@ def finetune(
     (made anew from its configuration) unless one is named here; a class with a `train_step` of its
     own is trained by that, without the teacher.
 
+    A model that was built under a `tf.distribute` strategy (`MirroredStrategy`, or
+    `MultiWorkerMirroredStrategy` with TF_CONFIG) is trained under it; call this in every worker, on
+    the same data, with the global `batch_size`. Ordinary BatchNorm normalises by each replica's
+    own examples: `BatchNormalization(synchronized=True)` trains as one process would.
+
     Args:
         model: compiled, or ending in logits or softmax; one of Keras 3 is trained as its twin of
             tf_keras.
@@ -101,43 +106,38 @@ def finetune(
     resolve_augmentation(augment)
     if validation_data is not None:
         check(validation_data, "validation_data")
-    taught = learner(model, teacher, alpha, temperature, label_smoothing)
-    if epochs == 0:
-        return []
-    steps = epochs * steps_an_epoch(train_data, batch_size)
-    compiled = is_compiled(model)
-    if compiled and optimizer is None:
-        if learning_rate is not None:
-            raise UserError(
-                "learning_rate needs optimizer too for a compiled model, whose own optimizer has "
-                "its own: name one, or compile the model with that rate."
-            )
-        chosen = type(model.optimizer).from_config(model.optimizer.get_config())
-    else:
-        name = optimizer or "sgd"
-        peak = LEARNING_RATES[name] if learning_rate is None else learning_rate
-        chosen = _optimizer(name, peak, steps, weight_decay)
-    if taught is model:
-        model.optimizer = chosen
-    else:
-        metrics = None if compiled else ["accuracy"]
-        taught.compile(optimizer=chosen, metrics=metrics, jit_compile=False)
-    return fit(
-        taught,
-        train_data,
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
-        augment=augment,
-        validation_data=validation_data,
-        weights_of=model,
-        averaging=averaging,
-        checkpoint_dir=checkpoint_dir,
-        log_dir=log_dir,
-        callbacks=callbacks,
-        on_epoch=on_epoch,
-        verbose=verbose,
-    )
+    if is_compiled(model) and optimizer is None and learning_rate is not None:
+        raise UserError(
+            "learning_rate needs optimizer too for a compiled model, whose own optimizer has its "
+            "own: name one, or compile the model with that rate."
+        )
+    with model.distribute_strategy.scope():
+        taught = learner(model, teacher, alpha, temperature, label_smoothing)
+        if epochs == 0:
+            return []
+        steps = epochs * steps_an_epoch(train_data, batch_size)
+        chosen = _optimizer(model, optimizer, learning_rate, steps, weight_decay)
+        if taught is model:
+            model.optimizer = chosen
+        else:
+            metrics = None if is_compiled(model) else ["accuracy"]
+            taught.compile(optimizer=chosen, metrics=metrics, jit_compile=False)
+        return fit(
+            taught,
+            train_data,
+            epochs=epochs,
+            batch_size=batch_size,
+            seed=seed,
+            augment=augment,
+            validation_data=validation_data,
+            weights_of=model,
+            averaging=averaging,
+            checkpoint_dir=checkpoint_dir,
+            log_dir=log_dir,
+            callbacks=callbacks,
+            on_epoch=on_epoch,
+            verbose=verbose,
+        )
 
 
 def _check_numbers(
@@ -165,10 +165,18 @@ def _check_numbers(
             raise UserError(f"{name} must be {range_}, not {value!r}.")
 
 
-def _optimizer(name: str, peak: float, steps: int, weight_decay: float) -> Any:
+def _optimizer(
+    model: Any, name: str | None, rate: float | None, steps: int, weight_decay: float
+) -> Any:
+    """A new optimizer: one of ours, or, where none is named, that of a compiled model."""
+    if name is None and is_compiled(model):
+        return type(model.optimizer).from_config(model.optimizer.get_config())
     warmup = max(1, round(steps * _WARMUP_SHARE))
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup
+        0.0,
+        max(1, steps - warmup),
+        warmup_target=LEARNING_RATES[name or "sgd"] if rate is None else rate,
+        warmup_steps=warmup,
     )
     if name == "adam":
         return keras.optimizers.Adam(schedule)

@@ -58,7 +58,8 @@ def fit(
         weights_of: the model whose weights are checkpointed; `model` by default.
         averaging: decay of the mean of weights that is used at the end, see `WeightAverage`; 0 for
             the last weights.
-        checkpoint_dir: keeps the state; nothing resumes without it.
+        checkpoint_dir: keeps the state; nothing resumes without it. Workers of a
+            `tf.distribute` strategy but the first keep theirs in folders inside it.
         log_dir: for TensorBoard.
         callbacks: further Keras callbacks.
         on_epoch: called with each new row, before it is checkpointed.
@@ -76,7 +77,7 @@ def fit(
     average = WeightAverage(learner, averaging) if averaging else None
     kept = {"average": average} if average else {}
     state = tf.train.Checkpoint(model=learner, optimizer=model.optimizer, **kept)
-    folder = Path(checkpoint_dir) if checkpoint_dir is not None else None
+    folder = _folder(checkpoint_dir)
     manager, rows = None, list[Row]()
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,6 +125,15 @@ def fit(
     if average is not None:
         average.use()
     return rows
+
+
+def _folder(checkpoint_dir: str | os.PathLike | None) -> Path | None:
+    """Where this worker keeps its checkpoints: all of them must save, each in a place of its own."""
+    if checkpoint_dir is None:
+        return None
+    resolver = tf.distribute.get_strategy().cluster_resolver
+    number = getattr(resolver, "task_id", None) or 0
+    return Path(checkpoint_dir) / f"worker_{number}" if number else Path(checkpoint_dir)
 
 
 def _finite(model: Any) -> bool:

@@ -137,6 +137,8 @@ class CompiledDistiller(keras.Model):
             [self._divergence(*each) for each in zip(losses, outputs, learned, strict=True)]
         )
         self._taught.update_state(part)
+        # Keras has divided its own loss by the replicas, over which gradients are summed.
+        part /= tf.distribute.get_strategy().num_replicas_in_sync
         return (1 - self._alpha) * loss + self._alpha * part
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:

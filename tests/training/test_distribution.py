@@ -1,0 +1,90 @@
+"""Several replicas and several workers train as one process with the same global batch."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.support import ROOT, fresh_environment
+
+PROGRAM = ROOT / "tests" / "training" / "distributed_program.py"
+EPOCHS = 3
+
+
+def _start(kind, folder, epochs=EPOCHS, config=None):
+    environment = fresh_environment({"CUDA_VISIBLE_DEVICES": "-1"})
+    environment["PYTHONPATH"] = str(ROOT)
+    if config:
+        environment["TF_CONFIG"] = json.dumps(config)
+    command = [sys.executable, str(PROGRAM), kind, str(folder), str(epochs)]
+    return subprocess.Popen(
+        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+
+
+def _end(process):
+    try:
+        errors = process.communicate(timeout=240)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors[-2000:]
+
+
+def _workers(folder, epochs=EPOCHS):
+    ports = []
+    for _ in range(2):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            ports.append(free.getsockname()[1])
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    running = [
+        _start(
+            "workers", folder, epochs, {"cluster": cluster, "task": {"type": "worker", "index": i}}
+        )
+        for i in range(2)
+    ]
+    for process in running:
+        _end(process)
+
+
+def _result(folder, name):
+    weights = np.load(os.path.join(folder, f"{name}.npz"))
+    rows = json.loads(open(os.path.join(folder, f"{name}.json")).read())
+    return [weights[key] for key in weights.files], rows
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    _end(_start("alone", folder))
+    return _result(folder, "alone_0")
+
+
+def _same(left, right):
+    for a, b in zip(left[0], right[0], strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-4, rtol=2e-3)
+    for mine, theirs in zip(left[1], right[1], strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+        assert mine["accuracy"] == pytest.approx(theirs["accuracy"], abs=0.01)
+
+
+def test_two_replicas_train_as_one(alone, tmp_path):
+    _end(_start("mirrored", tmp_path))
+    _same(_result(tmp_path, "mirrored_0"), alone)
+
+
+def test_two_workers_train_as_one_process_and_resume(alone, tmp_path):
+    _workers(tmp_path, 1)
+    _workers(tmp_path)  # goes on after the first epoch
+    first, second = (_result(tmp_path, f"workers_{i}") for i in range(2))
+    for a, b in zip(first[0], second[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [row["epoch"] for row in first[1]] == [1, 2, 3]
+    checkpoints = tmp_path / "checkpoints"
+    assert (checkpoints / "history.json").exists() and (checkpoints / "worker_1").is_dir()
+    _same(first, alone)
