@@ -133,6 +133,8 @@ def get_config() -> ConfigDict:
     finetune.label_smoothing = 0.0
     # Decay of the mean of weights that the model gets at the end; 0 for the last weights.
     finetune.averaging = 0.0
+    # What layers compute in: "float32", "mixed_bfloat16" or "mixed_float16".
+    finetune.precision = "float32"
     # As train.augment.
     finetune.augment = "crop_flip"
 

@@ -12,6 +12,7 @@ from tfgraphprune.errors import UserError
 RECOVERIES = ("one_shot", "gradual", "soft", "reconstruct", "scratch_e", "scratch_b")
 SCHEDULES = ("polynomial", "linear")
 OPTIMIZERS = ("sgd", "adam")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 LIMITS = (
     "macs", "macs_ratio", "params", "params_ratio", "file_bytes", "latency_ms", "latency_ratio",
 )  # fmt: skip
@@ -191,6 +192,7 @@ class FineTune:
         label_smoothing: share of a label's probability that is spread over all classes.
         averaging: decay of the running mean of weights that the model gets at the end; 0 for the
             last weights.
+        precision: what layers compute in: `float32`, `mixed_bfloat16` or `mixed_float16`.
         augment: one of `AUGMENTATIONS`; of a `tf.data.Dataset`, batch by batch.
 
     Raises:
@@ -209,6 +211,7 @@ class FineTune:
     temperature: float = 4.0
     label_smoothing: float = 0.0
     averaging: float = 0.0
+    precision: str = "float32"
     augment: str | None = None
 
     def __post_init__(self) -> None:
@@ -243,6 +246,7 @@ class FineTune:
             )
         _one_of("optimizer", self.optimizer, (None, *OPTIMIZERS))
         _one_of("augment", self.augment, AUGMENTATIONS)
+        _one_of("precision", self.precision, PRECISIONS)
 
 
 @dataclass(frozen=True)

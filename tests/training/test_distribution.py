@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def _workers(folder, epochs=EPOCHS):
 
 def _result(folder, name):
     weights = np.load(os.path.join(folder, f"{name}.npz"))
-    rows = json.loads(open(os.path.join(folder, f"{name}.json")).read())
+    rows = json.loads((Path(folder) / f"{name}.json").read_text())
     return [weights[key] for key in weights.files], rows
 
 

@@ -11,9 +11,11 @@ import tf_keras as keras
 from tfgraphprune.batches import Data, check, is_dataset
 from tfgraphprune.errors import UserError
 from tfgraphprune.keras3 import copy_weights, is_keras3_model, twin
+from tfgraphprune.settings import PRECISIONS
 from tfgraphprune.training.augment import resolve_augmentation
 from tfgraphprune.training.fit import OnEpoch, Row, fit
 from tfgraphprune.training.objectives import is_compiled, learner
+from tfgraphprune.training.precision import in_precision, scaled_optimizer
 
 LEARNING_RATES = {"sgd": 0.05, "adam": 3e-3}
 """Peaks of the cosine schedule."""
@@ -35,6 +37,7 @@ def finetune(
     temperature: float = 4.0,
     label_smoothing: float = 0.0,
     averaging: float = 0.0,
+    precision: str = "float32",
     batch_size: int = 64,
     augment: str | None = None,
     validation_data: Data | None = None,
@@ -73,6 +76,8 @@ def finetune(
         label_smoothing: see `Distiller`.
         averaging: decay of the mean of weights that the model gets at the end, see
             `WeightAverage`; 0 for the last weights.
+        precision: `float32`, `mixed_bfloat16` or `mixed_float16`: what layers compute in; weights
+            stay float32. Faster where the hardware has it.
         batch_size: for arrays.
         augment: a name in `augment.AUGMENTATIONS`.
         validation_data: measured after each epoch.
@@ -106,23 +111,32 @@ def finetune(
     resolve_augmentation(augment)
     if validation_data is not None:
         check(validation_data, "validation_data")
+    if precision not in PRECISIONS:
+        raise UserError(f"precision must be one of {PRECISIONS}, not {precision!r}.")
+    if precision != "float32" and is_compiled(model):
+        raise UserError(
+            f"precision={precision!r} is for models that were not compiled: build yours under "
+            "that mixed precision policy."
+        )
     if is_compiled(model) and optimizer is None and learning_rate is not None:
         raise UserError(
             "learning_rate needs optimizer too for a compiled model, whose own optimizer has its "
             "own: name one, or compile the model with that rate."
         )
     with model.distribute_strategy.scope():
-        taught = learner(model, teacher, alpha, temperature, label_smoothing)
+        trained = model if precision == "float32" else in_precision(model, precision)
+        taught = learner(trained, teacher, alpha, temperature, label_smoothing)
         if epochs == 0:
             return []
         steps = epochs * steps_an_epoch(train_data, batch_size)
         chosen = _optimizer(model, optimizer, learning_rate, steps, weight_decay)
+        chosen = scaled_optimizer(chosen, precision)
         if taught is model:
             model.optimizer = chosen
         else:
             metrics = None if is_compiled(model) else ["accuracy"]
             taught.compile(optimizer=chosen, metrics=metrics, jit_compile=False)
-        return fit(
+        rows = fit(
             taught,
             train_data,
             epochs=epochs,
@@ -130,7 +144,7 @@ def finetune(
             seed=seed,
             augment=augment,
             validation_data=validation_data,
-            weights_of=model,
+            weights_of=trained,
             averaging=averaging,
             checkpoint_dir=checkpoint_dir,
             log_dir=log_dir,
@@ -138,6 +152,9 @@ def finetune(
             on_epoch=on_epoch,
             verbose=verbose,
         )
+        if trained is not model:
+            model.set_weights(trained.get_weights())
+        return rows
 
 
 def _check_numbers(

@@ -128,7 +128,7 @@ def fit(
 
 
 def _folder(checkpoint_dir: str | os.PathLike | None) -> Path | None:
-    """Where this worker keeps its checkpoints: all of them must save, each in a place of its own."""
+    """Where this worker keeps its checkpoints: all must save, each in a place of its own."""
     if checkpoint_dir is None:
         return None
     resolver = tf.distribute.get_strategy().cluster_resolver

@@ -127,6 +127,7 @@ class RecoveryCase:
             "temperature": settings.temperature,
             "label_smoothing": settings.label_smoothing,
             "averaging": settings.averaging,
+            "precision": settings.precision,
             "batch_size": settings.batch_size,
             "augment": settings.augment,
             "validation_data": self.validation_data,

@@ -1,0 +1,45 @@
+"""Mixed precision: 16 bits inside, float32 weights and outputs."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+import tfgraphprune as tgp
+from tests.networks import build
+from tfgraphprune.training.data import load_digits
+from tfgraphprune.training.precision import in_precision
+
+
+@pytest.mark.parametrize("name", ["residual", "depthwise_1", "nested_functional", "se_keepdims"])
+def test_a_copy_computes_in_sixteen_bits_on_the_same_weights(name):
+    model = build(name)
+    copy = in_precision(model, "mixed_bfloat16")
+    for left, right in zip(model.weights, copy.weights, strict=True):
+        assert right.dtype == tf.float32 == left.dtype
+        np.testing.assert_array_equal(left, right)
+    assert all(output.dtype == tf.float32 for output in copy.outputs)
+    kinds = {layer.compute_dtype for layer in copy._flatten_layers() if layer.weights}
+    assert "bfloat16" in kinds
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_training_learns_and_the_model_stays_float32(precision, digits_model):
+    x, y = load_digits(0).train
+    model = keras.models.clone_model(digits_model)
+    rows = tgp.finetune(
+        model, (x, y), epochs=3, teacher=digits_model, precision=precision, batch_size=32, verbose=0
+    )
+    assert rows[-1]["accuracy"] > 0.7
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    tgp.reestimate_batchnorm(model, (x, y))  # moving averages lag in so short a training
+    assert (model.predict(x, verbose=0).argmax(-1) == y).mean() > 0.5
+
+
+def test_refused(digits_model, digits):
+    with pytest.raises(tgp.UserError, match="precision must be one of"):
+        tgp.finetune(digits_model, digits.train, precision="float64")
+    model = keras.models.clone_model(digits_model)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    with pytest.raises(tgp.UserError, match="were not compiled"):
+        tgp.finetune(model, digits.train, precision="mixed_bfloat16")

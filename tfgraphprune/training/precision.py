@@ -1,0 +1,50 @@
+"""Training in mixed precision: a copy of the model computes in 16 bits, on float32 weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tf_keras as keras
+
+from tfgraphprune.errors import UserError
+
+
+def in_precision(model: Any, precision: str) -> Any:
+    """A copy of a functional model whose layers compute in another precision.
+
+    Micikevicius et al., "Mixed Precision Training", ICLR 2018: weights stay float32. Layers that
+    make the model's outputs stay in float32 too, so that losses see whole numbers of digits.
+
+    Args:
+        model: of tf_keras; its weights are copied, in the same order.
+        precision: one of `settings.PRECISIONS`.
+
+    Raises:
+        UserError: a model that can't be copied layer by layer.
+    """
+    last = {id(tensor._keras_history.layer) for tensor in model.outputs}
+
+    def clone(layer: Any) -> Any:
+        if isinstance(layer, keras.Model):
+            return keras.models.clone_model(layer, clone_function=clone)
+        config = layer.get_config()
+        if "dtype" in config:
+            config["dtype"] = "float32" if id(layer) in last else precision
+        return type(layer).from_config(config)
+
+    try:
+        copy = keras.models.clone_model(model, clone_function=clone)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise UserError(
+            f"{model.name!r} can't be copied for precision={precision!r} "
+            f"({str(error).splitlines()[0]}): train it in float32."
+        ) from error
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def scaled_optimizer(optimizer: Any, precision: str) -> Any:
+    """The optimizer, with loss scaling where 16 bits have a short exponent."""
+    if precision == "mixed_float16":
+        return keras.mixed_precision.LossScaleOptimizer(optimizer)
+    return optimizer
