@@ -1,0 +1,111 @@
+"""Training speed: images a second, dense and pruned, and an epoch's time against the MACs saved.
+
+    python -m benchmarks.training
+
+Random images of CIFAR-10's size, batches of 128, crops and flips, SGD, cross-entropy, two cores.
+Variants take turns, so that a slow moment of the machine meets them all; figures are medians, and
+ratios medians of ratios of neighbours.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+
+_IMAGES = flags.DEFINE_integer("images", 128 * 16, "Images in a timed epoch.")
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Times that each variant is timed.")
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "dense": {},
+    "dense, learning from a teacher": {"teacher": True},
+    "dense, mixed_bfloat16": {"precision": "mixed_bfloat16"},
+    "half of the MACs": {"ratio": 0.5},
+    "half of the MACs, teacher": {"ratio": 0.5, "teacher": True},
+    "0.3 of the MACs": {"ratio": 0.3},
+}
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    import tfgraphprune as tgp
+
+    images = np.random.default_rng(0).random((_IMAGES.value, 32, 32, 3), np.float32)
+    data = images, np.arange(len(images)) % 10
+    epochs = {name: _epoch(tgp, data, **settings) for name, settings in VARIANTS.items()}
+    times: dict[str, list[float]] = {name: [] for name in epochs}
+    for round_ in range(_ROUNDS.value + 1):
+        for name, (run, _) in epochs.items():
+            started = time.perf_counter()
+            run()
+            if round_:  # the first traces
+                times[name].append(time.perf_counter() - started)
+    rows = {}
+    for name, (_, macs) in epochs.items():
+        ratios = np.array(times[name]) / np.array(times["dense"])
+        rows[name] = {
+            "images_per_second": len(images) / float(np.median(times[name])),
+            "time": float(np.median(ratios)),
+            "macs": macs,
+        }
+    print(_write(rows))
+
+
+def _epoch(
+    tgp: Any, data: Any, ratio: float = 1.0, teacher: bool = False, precision: str = "float32"
+) -> Any:
+    """A function that trains for an epoch, and the share of MACs."""
+    import tf_keras as keras
+
+    from tfgraphprune.models import resnet_cifar
+    from tfgraphprune.training.augment import epoch_dataset
+    from tfgraphprune.training.objectives import learner
+    from tfgraphprune.training.precision import in_precision
+
+    dense = resnet_cifar(20, "A")
+    model = dense
+    if ratio < 1:
+        graph = tgp.LayerGraph.from_model(dense)
+        model = tgp.prune(dense, tgp.rank_globally(graph, tgp.Budget(macs_ratio=ratio)))
+    share = tgp.count_macs(model) / tgp.count_macs(dense)
+    if precision != "float32":
+        model = in_precision(model, precision)
+    taught = learner(model, dense if teacher else None, 0.5, 4.0, 0.0)
+    taught.compile(
+        optimizer=keras.optimizers.SGD(0.01, momentum=0.9), metrics=["accuracy"], jit_compile=False
+    )
+
+    def run() -> None:
+        batches = epoch_dataset(data, batch_size=128, seed=0, epoch=0, augment="crop_flip")
+        taught.fit(batches, verbose=0)
+
+    return run, share
+
+
+def _write(rows: dict[str, Any]) -> str:
+    lines = [
+        "# Training speed", "",
+        "Made by `python -m benchmarks.training` (see there): ResNet-20, batches of 128, float32",
+        "unless said otherwise, x86 CPU with 2 cores.", "",
+        "| | images/s | MACs | time of an epoch | speed-up / MACs saved |",
+        "|---|---|---|---|---|",
+    ]  # fmt: skip
+    for name, row in rows.items():
+        speed = 1 / row["time"] * row["macs"]
+        lines.append(
+            f"| {name} | {row['images_per_second']:.0f} | {row['macs']:.2f} | {row['time']:.2f} | "
+            f"{speed:.2f} |"
+        )
+    text = "\n".join([*lines, ""])
+    folder = Path(__file__).parent.parent / "docs" / "results"
+    (folder / "training.md").write_text(text)
+    (folder / "training.json").write_text(json.dumps(rows, indent=1) + "\n")
+    return text
+
+
+if __name__ == "__main__":
+    app.run(main)
