@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from tfgraphprune.tflite.convert import export_tflite
     from tfgraphprune.tflite.verify import verify_tflite
     from tfgraphprune.training.finetune import finetune
+    from tfgraphprune.training.optimize.clustering import cluster
+    from tfgraphprune.training.optimize.quantization import quantize_aware
+    from tfgraphprune.training.optimize.sparsity import sparsify
 
 __version__ = "0.1.0"
 
@@ -47,6 +50,7 @@ _PUBLIC = {
     "Search": "settings",
     "ToleranceError": "errors",
     "UserError": "errors",
+    "cluster": "training.optimize.clustering",
     "compress": "pipeline",
     "count_macs": "cost.counting",
     "count_params": "cost.counting",
@@ -57,11 +61,13 @@ _PUBLIC = {
     "load_result": "compression_result",
     "masked": "pruning.masking",
     "prune": "pruning.surgery",
+    "quantize_aware": "training.optimize.quantization",
     "rank_globally": "pruning.ranking",
     "register_layer_rule": "graph.rules",
     "reestimate_batchnorm": "pruning.batchnorm",
     "search_front": "search.front",
     "search_plan": "search.plan_search",
+    "sparsify": "training.optimize.sparsity",
     "verify_tflite": "tflite.verify",
     "with_network": "pruning.tasks",
 }
@@ -83,6 +89,7 @@ __all__ = [
     "Search",
     "ToleranceError",
     "UserError",
+    "cluster",
     "compress",
     "count_macs",
     "count_params",
@@ -94,11 +101,13 @@ __all__ = [
     "load_result",
     "masked",
     "prune",
+    "quantize_aware",
     "rank_globally",
     "reestimate_batchnorm",
     "register_layer_rule",
     "search_front",
     "search_plan",
+    "sparsify",
     "verify_tflite",
     "with_network",
 ]

@@ -37,9 +37,7 @@ class Rebuild:
         layers: its layers, by the path of the layer that each stands for.
     """
 
-    def __init__(
-        self, graph: LayerGraph, kept: Kept, swap: Swap | None = None, flat: bool = False
-    ):
+    def __init__(self, graph: LayerGraph, kept: Kept, swap: Swap | None = None, flat: bool = False):
         self._graph = graph
         self._kept = kept
         self._swap = swap

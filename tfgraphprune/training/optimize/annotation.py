@@ -87,26 +87,38 @@ class _Attempt:
             self._error = next(iter(str(error).strip().splitlines()), repr(error))
             return None, {name: why for name, why in scheme.refused.items() if name in names}
         refused = {name: why for name, why in scheme.refused.items() if name in names}
-        error = np.abs(outputs - self._expected).max()
-        if len(refused) < len(scheme.refused) or error > _TOLERANCE * np.abs(self._expected).max():
+        difference = np.abs(outputs - self._expected).max()
+        wrong = not difference <= _TOLERANCE * np.abs(self._expected).max()
+        if wrong or len(refused) < len(scheme.refused):
             self._error = "tfmot's copy of the model computes something else"
             return None, refused
         return found, refused
 
     def largest(self, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-        """Layers that can be quantized together, tried by halves, and what the others fail with."""
+        """Layers that can be quantized together, tried by halves, and what the others fail with.
+
+        Where all is well without the layers of one class, only these are tried.
+        """
         failed: dict[str, str] = {}
 
+        def fits(chosen: Sequence[str]) -> bool:
+            found, refused = self.quantized(chosen)
+            return found is not None and not refused
+
         def grown(base: list[str], more: Sequence[str]) -> list[str]:
-            found, refused = self.quantized([*base, *more])
-            if found is not None and not refused:
+            if fits([*base, *more]):
                 return [*base, *more]
             if len(more) == 1:
-                failed[more[0]] = f"tfmot fails with it: {refused.get(more[0], self._error)}"
+                failed[more[0]] = f"tfmot fails with it: {self._error}"
                 return base
             half = len(more) // 2
             return grown(grown(base, more[:half]), more[half:])
 
+        classes = {name: type(self._model.get_layer(name)) for name in names}
+        for kind in dict.fromkeys(classes.values()):
+            rest = [name for name in names if classes[name] is not kind]
+            if rest and fits(rest):
+                return grown(rest, [name for name in names if classes[name] is kind]), failed
         return (grown([], names) if names else []), failed
 
     def _annotate(self, names: Collection[str]) -> Any:

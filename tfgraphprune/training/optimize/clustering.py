@@ -11,7 +11,7 @@ from tfgraphprune.batches import Data
 from tfgraphprune.errors import ToleranceError, UserError
 from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
 from tfgraphprune.training.finetune import finetune
-from tfgraphprune.training.optimize.stage import Optimized, run_stage
+from tfgraphprune.training.optimize.stage import Optimized, check_training, run_stage
 from tfgraphprune.training.optimize.wrapping import kernel_layers, layer_at, wrap_kernels
 
 LEARNING_RATES = {"sgd": 5e-3, "adam": 3e-4}
@@ -60,6 +60,7 @@ def cluster(
         raise UserError(f"clusters must be a whole number of at least {least}, not {clusters!r}.")
     if learning_rate is None:
         learning_rate = LEARNING_RATES.get(optimizer)
+    check_training(model, train_data, training)
     settings = {
         "clusters": int(clusters),
         "preserve_sparsity": preserve_sparsity,

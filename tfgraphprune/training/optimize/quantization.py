@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from tfgraphprune.batches import Data, as_dataset, check
+from tfgraphprune.batches import Data, as_dataset
 from tfgraphprune.errors import UserError
 from tfgraphprune.keras3 import is_keras3_model
 from tfgraphprune.legacy_keras import serves_tf_keras
-from tfgraphprune.outputs import check_classifier
+from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
 from tfgraphprune.pruning.masking import copy_model
 from tfgraphprune.training.finetune import finetune
-from tfgraphprune.training.optimize.stage import Optimized
+from tfgraphprune.training.optimize.stage import Optimized, check_training
 
 PRESERVE = (None, "sparsity", "clusters", "both")
 
@@ -46,7 +46,8 @@ def quantize_aware(
         train_data: `(x, y)` arrays or a batched data set.
         epochs: passes over the data; 0 only sets the ranges.
         preserve: what the weights keep while they train: `sparsity`: zeros; `clusters`: as few
-            values; `both`.
+            values, in each output channel of a convolution its own; `both`. Sparse or clustered
+            kernels that stay in float don't train then.
         batch_size: for arrays.
         skip: names or patterns of layers to leave in float.
         optimizer: as in `finetune`.
@@ -60,6 +61,7 @@ def quantize_aware(
     Raises:
         UserError: a setting that can't be used, a program in which `tf.keras` is Keras 3, or no
             layer that tfmot can take.
+        ToleranceError: a kernel did not keep what it is to preserve.
     """
     if preserve not in PRESERVE:
         raise UserError(f"preserve must be one of {PRESERVE}, not {preserve!r}.")
@@ -69,18 +71,19 @@ def quantize_aware(
             "because tfmot's layers stay in the result, but Keras 3 is in use: import "
             "tfgraphprune before tf.keras is first used, and build the model with tf_keras."
         )
-    check(train_data, "train_data")
-    check_classifier(model, training.get("teacher"))
+    check_training(model, train_data, training)
     if learning_rate is None:
         learning_rate = LEARNING_RATES.get(optimizer)
     # Imported late: they load tfmot.
     from tfgraphprune.training.optimize.annotation import annotated
+    from tfgraphprune.training.optimize.preserving import Keeper
     from tfgraphprune.training.optimize.ranges import calibrate
-    from tfgraphprune.training.optimize.scheme import without_clusters
 
-    batches = [batch[0] for batch in islice(as_dataset(train_data, batch_size), _CALIBRATION_BATCHES)]
+    examples = islice(as_dataset(train_data, batch_size), _CALIBRATION_BATCHES)
+    batches = [batch[0] for batch in examples]
     aware, names, left_out = annotated(copy_model(model, flat=True), batches[0], preserve, skip)
     calibrate(aware, batches)
+    keeper = Keeper(aware, preserve)
     rows = finetune(
         aware,
         train_data,
@@ -90,6 +93,6 @@ def quantize_aware(
         learning_rate=learning_rate,
         **training,
     )
-    if preserve in ("clusters", "both"):
-        aware = without_clusters(aware)
-    return Optimized(aware, dict.fromkeys(names, 8), left_out, rows)
+    if rows:  # the moving averages still remember the weights before they were rounded
+        reestimate_batchnorm(aware, train_data)
+    return Optimized(keeper.finish(aware), dict.fromkeys(names, 8), left_out, rows)

@@ -66,7 +66,7 @@ class _Ranges:
 
     def __call__(self, inputs: Any, training: Any, weights: dict, **_: Any) -> Any:
         """Note the range of a tensor for its quantizer's variables."""
-        variables, rows = self._rows.setdefault(id(weights["min_var"]), (weights, []))
+        _, rows = self._rows.setdefault(id(weights["min_var"]), (weights, []))
         rows.append((float(tf.reduce_min(inputs)), float(tf.reduce_max(inputs))))
         return inputs
 
@@ -90,9 +90,10 @@ def _wrappers(model: Any) -> list:
 
 @contextlib.contextmanager
 def _set(owner: Any, name: str, value: Any) -> Iterator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, value)
+    """Set an attribute for a while, past Keras, which would track the variables in it anew."""
+    before = vars(owner)[name]
+    vars(owner)[name] = value
     try:
         yield
     finally:
-        setattr(owner, name, before)
+        vars(owner)[name] = before

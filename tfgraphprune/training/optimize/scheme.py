@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
+from unittest import mock
 
 import tensorflow_model_optimization as tfmot
 import tf_keras as keras
@@ -14,18 +15,18 @@ from tensorflow_model_optimization.python.core.quantization.keras import (
     quantize_scheme,
 )
 from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve import (  # noqa: E501
-    cluster_utils,
-)
-from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.cluster_preserve import (  # noqa: E501
     default_8bit_cluster_preserve_quantize_scheme as cluster_preserve,
 )
-from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.prune_preserve import (
+from tensorflow_model_optimization.python.core.quantization.keras.collab_opts.prune_preserve import (  # noqa: E501
     default_8bit_prune_preserve_quantize_scheme as prune_preserve,
 )
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
     default_8bit_quantize_configs,
     default_8bit_quantize_registry,
     default_8bit_quantize_scheme,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.graph_transformations import (
+    model_transformer,
 )
 
 _NoOp = default_8bit_quantize_configs.NoOpQuantizeConfig
@@ -43,16 +44,12 @@ def scope() -> Any:
     return tfmot.quantization.keras.quantize_scope()
 
 
-def without_clusters(model: Any) -> Any:
-    """A model that was trained with clusters, without the variables that the training needed."""
-    return cluster_utils.strip_clustering_cqat(model)
-
-
 class Scheme(quantize_scheme.QuantizeScheme, quantize_registry.QuantizeRegistry):
     """A scheme of tfmot's that refuses no layer, but notes those that tfmot would refuse.
 
-    It also mends two of its ways: a convolution or Dense layer before a ReLU would keep float
-    weights, and one before a concatenation would lose the zeros or clusters that it is to keep.
+    It also mends three of its ways: a convolution or Dense layer before a ReLU would keep float
+    weights, one before a concatenation would lose the zeros or clusters that it is to keep, and a
+    concatenation would take its inputs in another order.
 
     Args:
         preserve: `None`, `sparsity`, `clusters` or `both`.
@@ -91,10 +88,11 @@ class Scheme(quantize_scheme.QuantizeScheme, quantize_registry.QuantizeRegistry)
     def transform(self, model: Any, metadata: dict) -> tuple[Any, dict]:
         """tfmot's changes of layout, with the mends."""
         layout = self._base().get_layout_transformer()
-        model, metadata = layout.apply(model, metadata)
+        with mock.patch.object(model_transformer, "ModelTransformer", _InOrder):
+            model, metadata = layout.apply(model, metadata)
         for layer in model.layers:
-            entry = metadata.get(layer.name)
-            config = entry.get("quantize_config") if entry else None
+            entry = metadata.get(layer.name, {})
+            config = entry.get("quantize_config")
             if config is None or not self._has_weights(layer):
                 continue
             if isinstance(config, _NoOp):
@@ -134,6 +132,14 @@ class Scheme(quantize_scheme.QuantizeScheme, quantize_registry.QuantizeRegistry)
             what = f" with {activation.__name__}" if hasattr(activation, "__name__") else ""
             return f"tfmot can't quantize a {kind}{what}: {str(error).splitlines()[0]}"
         return None
+
+
+class _InOrder(model_transformer.ModelTransformer):
+    """tfmot's walk over a model, with the inputs of a layer in the layer's own order."""
+
+    def _get_layers(self, layer_names: Sequence[str]) -> list[dict]:
+        found = {layer["config"]["name"]: layer for layer in self._config["layers"]}
+        return [found[name] for name in dict.fromkeys(layer_names) if name in found]
 
 
 class _Layout(quantize_layout_transform.QuantizeLayoutTransform):

@@ -11,7 +11,7 @@ from tfgraphprune.batches import Data
 from tfgraphprune.errors import ToleranceError, UserError
 from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
 from tfgraphprune.training.finetune import finetune, steps_an_epoch
-from tfgraphprune.training.optimize.stage import Optimized, run_stage
+from tfgraphprune.training.optimize.stage import Optimized, check_training, run_stage
 from tfgraphprune.training.optimize.wrapping import layer_at, wrap_kernels
 
 PATTERNS = {"2:4": (2, 4)}
@@ -61,6 +61,7 @@ def sparsify(
         ToleranceError: after the training a kernel has too few zeros.
     """
     _check(sparsity, pattern, schedule, epochs)
+    check_training(model, train_data, training)
     settings = {
         "sparsity": sparsity,
         "pattern": pattern,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from tfgraphprune.batches import Data, check
@@ -14,6 +15,7 @@ from tfgraphprune.keras3 import copy_weights, is_keras3_model, twin
 from tfgraphprune.legacy_keras import serves_tf_keras
 from tfgraphprune.outputs import check_classifier
 from tfgraphprune.pruning.masking import copy_model
+from tfgraphprune.training.finetune import finetune
 from tfgraphprune.training.fit import Row
 from tfgraphprune.worker import run_in_worker
 
@@ -37,23 +39,40 @@ class Optimized:
     history: Sequence[Row]
 
 
+def check_training(model: Any, train_data: Data, training: Mapping[str, Any]) -> None:
+    """Refuse what the training would refuse later.
+
+    Args:
+        model: a classifier.
+        train_data: what to train on.
+        training: further arguments of `finetune`.
+
+    Raises:
+        UserError: something that can't be used.
+    """
+    known = list(signature(finetune).parameters)[2:]
+    for name in training:
+        if name not in known:
+            raise UserError(f"there is no setting {name!r}: further ones are {', '.join(known)}.")
+    check(train_data, "train_data")
+    check_classifier(model, training.get("teacher"))
+
+
 def run_stage(function: str, model: Any, train_data: Data, settings: dict[str, Any]) -> Optimized:
     """Run a step on a copy of the model: in a worker where `tf.keras` is Keras 3 in this process.
 
     Args:
         function: `module:name` of what trains a plain model of tf_keras and may change it.
         model: of tf_keras or Keras 3; it is not changed.
-        train_data: what to train on.
+        train_data: checked.
         settings: further arguments of the function, `teacher` and `on_epoch` among them.
 
     Returns:
         The function's result; its model is of the Keras of the model that was given.
 
     Raises:
-        UserError: a model or data that can't be used.
+        UserError: a model that can't be used.
     """
-    check(train_data, "train_data")
-    check_classifier(model, settings.get("teacher"))
     copy = copy_model(model)
     plain = twin(copy) if is_keras3_model(copy) else copy
     if is_keras3_model(settings.get("teacher")):
