@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from tfgraphprune.tflite.verify import verify_tflite
     from tfgraphprune.training import callbacks
     from tfgraphprune.training.finetune import finetune
+    from tfgraphprune.training.optimize.clustering import cluster
+    from tfgraphprune.training.optimize.quantization import quantize_aware
+    from tfgraphprune.training.optimize.sparsity import sparsify
 
 __version__ = "0.1.0"
 
@@ -57,6 +60,7 @@ _PUBLIC = {
     "UserError": "errors",
     "check_on_device": "tflite.device.check",
     "compare_layers": "tflite.layers",
+    "cluster": "training.optimize.clustering",
     "compress": "pipeline",
     "count_macs": "cost.counting",
     "count_params": "cost.counting",
@@ -69,12 +73,14 @@ _PUBLIC = {
     "masked": "pruning.masking",
     "measure_latency": "latency_model",
     "prune": "pruning.surgery",
+    "quantize_aware": "training.optimize.quantization",
     "rank_globally": "pruning.ranking",
     "reconstruct": "pruning.reconstruction",
     "register_layer_rule": "graph.rules",
     "reestimate_batchnorm": "pruning.batchnorm",
     "search_front": "search.front",
     "search_plan": "search.plan_search",
+    "sparsify": "training.optimize.sparsity",
     "tflite_metadata": "tflite.metadata",
     "verify_tflite": "tflite.verify",
     "with_network": "pruning.tasks",
@@ -104,6 +110,7 @@ __all__ = [
     "UserError",
     "callbacks",
     "check_on_device",
+    "cluster",
     "compare_layers",
     "compress",
     "count_macs",
@@ -119,12 +126,14 @@ __all__ = [
     "masked",
     "measure_latency",
     "prune",
+    "quantize_aware",
     "rank_globally",
     "reconstruct",
     "reestimate_batchnorm",
     "register_layer_rule",
     "search_front",
     "search_plan",
+    "sparsify",
     "tflite_metadata",
     "verify_tflite",
     "with_network",

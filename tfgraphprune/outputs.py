@@ -37,7 +37,11 @@ def gives_probabilities(model: Any) -> bool:
     layer = model.outputs[0]._keras_history.layer
     if isinstance(layer, keras.Model):
         return gives_probabilities(layer)
-    name = getattr(getattr(layer, "activation", None), "__name__", "")
+    while isinstance(layer, keras.layers.Wrapper):  # those of tfmot around a last layer too
+        layer = layer.layer
+    activation = getattr(layer, "activation", None)
+    # In quantization-aware training an object that holds the function is in its place.
+    name = getattr(getattr(activation, "activation", activation), "__name__", "")
     symbol = getattr(layer, "symbol", "") or ""
     return (
         name in _PROBABILITIES

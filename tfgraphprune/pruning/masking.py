@@ -122,14 +122,16 @@ def weight_key(axis: GroupAxis) -> WeightKey:
     return axis.path, axis.weight
 
 
-def copy_model(model: Any) -> Any:
+def copy_model(model: Any, flat: bool = False) -> Any:
     """A copy with weights of its own, of plain layers.
+
+    Args:
+        model: it is not changed.
+        flat: whether nested models, and layers made of layers, give way to the layers inside, named
+            `outer.inner`.
 
     Raises:
         UserError: the model can't be read, or a layer has no configuration.
     """
-    return Rebuild(*_whole(LayerGraph.from_model(model))).model
-
-
-def _whole(graph: LayerGraph) -> tuple:
-    return graph, graph.kept({})
+    graph = LayerGraph.from_model(model)
+    return Rebuild(graph, graph.kept({}), flat=flat).model

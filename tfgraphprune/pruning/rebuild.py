@@ -29,16 +29,19 @@ class Rebuild:
         graph: of the model.
         kept: what stays.
         swap: replaces layers; their weights must begin with those of the layer replaced.
+        flat: whether nested models, and layers made of layers, give way to the layers inside, named
+            `outer.inner`.
 
     Attributes:
         model: the new model, functional, of the same name and structure.
         layers: its layers, by the path of the layer that each stands for.
     """
 
-    def __init__(self, graph: LayerGraph, kept: Kept, swap: Swap | None = None):
+    def __init__(self, graph: LayerGraph, kept: Kept, swap: Swap | None = None, flat: bool = False):
         self._graph = graph
         self._kept = kept
         self._swap = swap
+        self._flat = flat
         self._made: dict[int, Any] = {}
         self._axes: dict[tuple, list[tuple[WeightAxis, np.ndarray]]] = {}
         for axis in graph.weight_axes():
@@ -71,9 +74,11 @@ class Rebuild:
     def _visit(self, call: Call, args: tuple, kwargs: dict, name: str, names: set[str]) -> Any:
         inside = self._graph.inside(call.key)
         if call.is_model:
+            assert inside is not None
+            if self._flat:
+                return self._inlined(inside, args, kwargs, name, names)
             if id(call.layer) not in self._made:
                 inputs = self._graph.inputs_of(call.key)
-                assert inside is not None
                 self._made[id(call.layer)] = self._model(inside, inputs, name)
             return self._made[id(call.layer)](*args, **kwargs)
         if inside is not None:
@@ -105,7 +110,8 @@ class Rebuild:
     ) -> Any:
         """A layer made of layers: as it is, where nothing in it is cut, or else its layers."""
         # A Lambda is never kept: its Python code could not be loaded in safe mode.
-        whole = self._swap is None and type(call.layer).__name__ != "Lambda"
+        opened = self._flat or type(call.layer).__name__ == "Lambda"
+        whole = self._swap is None and not opened
         if whole and id(call.layer) not in self._made and not self._touched(call):
             with contextlib.suppress(UserError):  # one that can't be made anew is taken apart
                 layer = self._made[id(call.layer)] = _remade(call, _config(call))
@@ -114,6 +120,12 @@ class Rebuild:
                 return results
         if id(call.layer) in self._made:
             return self._made[id(call.layer)](*args, **kwargs)
+        return self._inlined(inside, args, kwargs, name, names)
+
+    def _inlined(
+        self, inside: Program, args: tuple, kwargs: dict, name: str, names: set[str]
+    ) -> Any:
+        """What a layer or model is made of, in its place."""
 
         def visit(inner: Call, args: tuple, kwargs: dict) -> Any:
             label = f"{name}.{inner.label}"

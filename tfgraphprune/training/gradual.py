@@ -138,7 +138,7 @@ def wrap(
         return copy
     end = max(1, round(steps * _RAMP_SHARE))
     schedule = tfmot.sparsity.keras.PolynomialDecay(
-        0.0, final, begin_step=0, end_step=end, frequency=_frequency(end)
+        0.0, final, begin_step=0, end_step=end, frequency=update_frequency(end)
     )
     gates = _gates_by_layer(graph, rebuilt, plan.kept, importance)
 
@@ -207,7 +207,7 @@ def train_model(model: Any, plan: PruningPlan, train_data: Data, **arguments: An
     return train(LayerGraph.from_model(model), plan, train_data, **arguments)
 
 
-def _frequency(end: int) -> int:
+def update_frequency(end: int) -> int:
     """Steps between updates: a divisor of `end`, so that the last update is the final one."""
     rough = max(1, end // _UPDATES)
     return max(step for step in range(1, rough + 1) if end % step == 0)

@@ -1,0 +1,1 @@
+"""tfmot beyond channels: sparse, clustered and quantization-aware networks of unchanged shape."""
