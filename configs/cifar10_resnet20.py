@@ -112,6 +112,7 @@ def get_config() -> ConfigDict:
     finetune.epochs = 2
     # "one_shot" cuts, then trains; "gradual" shrinks whole channels while it trains, then cuts;
     # "soft" zeroes filters after each epoch; "reconstruct" fits kernels by least squares first;
+    # "refill" keeps the channels in which most single weights survive tfmot's pruning;
     # "scratch_e" and "scratch_b" start from random weights (equal epochs, equal compute).
     finetune.recovery = "one_shot"
     # Rounds of search, cut and recovery on the way to the budget; more for high ratios.

@@ -67,7 +67,7 @@ REFUSED = [
     (
         FineTune,
         {"recovery": "none"},
-        "recovery must be 'one_shot', 'gradual', 'soft', 'reconstruct', 'scratch_e' or "
+        "recovery must be 'one_shot', 'gradual', 'soft', 'reconstruct', 'refill', 'scratch_e' or "
         "'scratch_b', not 'none'.",
     ),
     (FineTune, {"stages": 0}, "stages must be a whole number from 1 on, not 0."),

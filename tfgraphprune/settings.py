@@ -9,7 +9,7 @@ from typing import Any
 
 from tfgraphprune.errors import UserError
 
-RECOVERIES = ("one_shot", "gradual", "soft", "reconstruct", "scratch_e", "scratch_b")
+RECOVERIES = ("one_shot", "gradual", "soft", "reconstruct", "refill", "scratch_e", "scratch_b")
 SCHEDULES = ("polynomial", "linear")
 OPTIMIZERS = ("sgd", "adam")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -177,6 +177,7 @@ class FineTune:
         recovery: `one_shot` cuts, then trains; `gradual` lets tfmot's schedule shrink whole
             channels during training, then cuts; `soft` zeroes filters after each epoch and goes
             on training them; `reconstruct` corrects kernels by least squares before it trains;
+            `refill` keeps the channels in which most single weights survive tfmot's pruning;
             `scratch_e` and `scratch_b` train from random weights for as many epochs, or as much
             compute. See `training.recoveries`.
         stages: rounds of search, cut and recovery, each to an equal share of the way (0.7 x 0.7 =

@@ -13,6 +13,7 @@ from tfgraphprune.settings import RECOVERIES as NAMES
 from tfgraphprune.settings import FineTune
 from tfgraphprune.training.data import load_digits
 from tfgraphprune.training.finetune import finetune
+from tfgraphprune.training.recoveries.refill import surviving
 from tfgraphprune.training.recoveries.registry import RECOVERIES
 from tfgraphprune.training.recoveries.scratch import redraw
 from tfgraphprune.training.recoveries.soft import ZeroFilters
@@ -94,7 +95,7 @@ def test_fit_fn_replaces_the_training(graph, plan, data, name):
     assert found.rows == [] and found.model.get_layer("logits").bias.numpy()[0] == 7
 
 
-@pytest.mark.parametrize("name", ["gradual", "soft"])
+@pytest.mark.parametrize("name", ["gradual", "soft", "refill"])
 def test_fit_fn_is_refused_where_it_would_be_passed_over(graph, plan, data, name):
     with pytest.raises(tgp.UserError, match="can't use fit_fn"):
         recover(graph, plan, FineTune(recovery=name), data, data, fit_fn=lambda m, t: m)
@@ -162,6 +163,20 @@ def test_soft_pruning_lets_zeroed_filters_come_back(graph, plan, data):
     assert gone in zeroing.choose()[name]
     zeroing.on_epoch_end(1)
     assert np.abs(kernel.numpy()[..., gone]).min() == 10
+
+
+def test_survivors_are_counted_in_the_filters_that_make_a_channel(graph):
+    model = keras.models.clone_model(graph.model)
+    model.set_weights(graph.model.get_weights())
+    layer = model.get_layer("block_conv1")
+    value = layer.kernel.numpy()
+    value[:, :, 3:, 2] = 0
+    value[..., 5] = 0
+    layer.kernel.assign(value)
+    name = next(g.name for g in graph.channel_groups if "block_conv1" in g.producers)
+    found = surviving(tgp.LayerGraph.from_model(model))[name]
+    size = value[..., 0].size
+    assert found[5] == 0 and found[2] == 9 * 3 and found[0] == size
 
 
 def test_zeroed_filters_get_gradients(graph, plan, data):

@@ -10,6 +10,7 @@ from tfgraphprune.training.recoveries.base import FitFn, Recovery
 from tfgraphprune.training.recoveries.gradual import gradual
 from tfgraphprune.training.recoveries.one_shot import one_shot
 from tfgraphprune.training.recoveries.reconstruct import reconstruct
+from tfgraphprune.training.recoveries.refill import refill
 from tfgraphprune.training.recoveries.scratch import scratch_b, scratch_e
 from tfgraphprune.training.recoveries.soft import soft
 
@@ -18,11 +19,12 @@ RECOVERIES: Mapping[str, Recovery] = {
     "gradual": gradual,
     "soft": soft,
     "reconstruct": reconstruct,
+    "refill": refill,
     "scratch_e": scratch_e,
     "scratch_b": scratch_b,
 }
 
-_OWN_LOOP = ("gradual", "soft")
+_OWN_LOOP = ("gradual", "soft", "refill")
 """Recoveries that steer the training of the whole network themselves."""
 
 

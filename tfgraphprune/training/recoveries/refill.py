@@ -1,0 +1,57 @@
+"""Structured lottery tickets: single weights go first, and say which channels are worth keeping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tfgraphprune.cost.counting import count_params
+from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.pruning.criteria.weights import producer_axes
+from tfgraphprune.pruning.plan import PruningPlan, most_important
+from tfgraphprune.pruning.surgery import prune
+from tfgraphprune.training.optimize.sparsity import sparsify
+from tfgraphprune.training.recoveries.base import Recovered, RecoveryCase
+
+
+def refill(case: RecoveryCase) -> Recovered:
+    """Prune single weights by magnitude, keep the channels with most survivors, and fill them up.
+
+    Chen et al., "Coarsening the Granularity: Towards Structurally Sparse Lottery Tickets", ICML
+    2022. tfmot's schedule takes the share of weights that the plan takes, step by step, in the
+    first half of the epochs. Of each group as many channels as in the plan stay, with all of their
+    weights as the dense network had them (the paper rewinds to an early epoch), and are
+    fine-tuned in the second half.
+    """
+    epochs = case.settings.epochs
+    if not epochs:
+        return Recovered(case.cut(), case.plan)
+    dense = case.graph.model
+    share = 1 - count_params(prune(dense, case.plan)) / count_params(dense)
+    arguments = case.training(epochs - epochs // 2, "tickets")
+    found = sparsify(
+        dense, case.train_data, sparsity=min(max(share, 0.05), 0.95),
+        **arguments,
+    )  # fmt: skip
+    survivors = surviving(LayerGraph.from_model(found.model))
+    chosen = {
+        name: most_important(survivors[name], len(kept)) if name in survivors else kept
+        for name, kept in case.plan.kept.items()
+    }
+    plan = PruningPlan(chosen, case.graph.fingerprint)
+    return case.train(case.cut(plan=plan), epochs // 2, plan, found.history)
+
+
+def surviving(graph: LayerGraph) -> Mapping[str, np.ndarray]:
+    """Of every channel, how many weights are not zero in the filters that make it."""
+    found = {}
+    for group in graph.channel_groups:
+        total = np.zeros(group.size)
+        for axis in producer_axes(group):
+            kernel = graph.variable(axis).numpy()
+            if kernel.ndim > 1:
+                lines = np.moveaxis(kernel, axis.axis, 0).reshape(kernel.shape[axis.axis], -1)
+                total += (lines != 0).sum(1)[axis.positions].sum(1)
+        found[group.name] = total
+    return found
