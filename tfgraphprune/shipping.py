@@ -25,6 +25,7 @@ from tfgraphprune.tflite import (
     latency_ratio,
     verify_tflite,
 )
+from tfgraphprune.tflite.metadata import ALIGNMENT
 
 QUANTIZATIONS = ("float32", "int8")
 
@@ -40,10 +41,15 @@ def accuracy(model: Any, data: Data, batch_size: int = 128) -> float:
 
 
 def file_overhead(graph: LayerGraph, folder: Path) -> float:
-    """Bytes of the dense model's TFLite file that are not weights, for a budget in bytes."""
+    """Bytes of the dense model's TFLite file that are not weights, for a budget in bytes.
+
+    Fewer channels may need more padding up to where the next weight starts: the most that this can
+    take is part of it.
+    """
     report = export_tflite(graph.model, folder / "overhead.tflite", overwrite=True)
     report.path.unlink()
-    return report.bytes - float(file_bytes_cost(graph, 0.0)(dense_counts(graph)))
+    padding = (ALIGNMENT - 1) * len(graph.model.weights)
+    return padding + report.bytes - float(file_bytes_cost(graph, 0.0)(dense_counts(graph)))
 
 
 def export_and_measure(

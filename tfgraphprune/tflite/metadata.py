@@ -18,7 +18,9 @@ NAME = "tfgraphprune"
 """The name of the metadata buffer, which holds JSON in UTF-8."""
 
 _IDENTIFIER = b"TFL3"
-_ALIGNMENT = 16
+ALIGNMENT = 16
+"""Where data starts in a file, in bytes: TFLite's schema asks for multiples of it."""
+
 _NORMALIZATIONS = ({"mean", "std"}, {"scale"}, {"scale", "offset"})
 
 
@@ -100,7 +102,7 @@ class _AlignedBuilder(flatbuffers.Builder):
     def CreateNumpyVector(self, x: np.ndarray) -> int:
         if x.dtype != np.uint8 or not x.size:
             return super().CreateNumpyVector(x)
-        self.StartVector(1, x.size, _ALIGNMENT)
+        self.StartVector(1, x.size, ALIGNMENT)
         self.head = int(self.Head() - x.size)
         self.Bytes[self.Head() : self.Head() + x.size] = x.tobytes()
         self.vectorNumElems = x.size
