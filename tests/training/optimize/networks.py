@@ -1,9 +1,13 @@
 """Small networks for digits, one of every kind that tfmot takes, half takes or refuses."""
 
+import functools
+
 import tensorflow as tf
 import tf_keras as keras
 
+import tfgraphprune as tgp
 from tfgraphprune.models import digits_cnn
+from tfgraphprune.training.data import load_digits
 
 L = keras.layers
 IMAGE = (8, 8, 1)
@@ -95,7 +99,8 @@ def squeeze_excite():
 def preactivation():
     def body(x):
         y = L.ReLU(name="pre_relu")(L.BatchNormalization(name="pre_bn")(x))
-        return L.Add(name="add")([x, L.Conv2D(16, 3, padding="same", name="conv")(y)])
+        x = L.Add(name="add")([x, L.Conv2D(16, 3, padding="same", name="conv")(y)])
+        return conv(x, 24, "after")
 
     return network(body)
 
@@ -141,3 +146,15 @@ NETWORKS = {
     "oddities": oddities,
     "plain": plain,
 }
+
+
+@functools.cache
+def trained(name):
+    """The named network after a short training; not to be changed by a test."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(0)
+    model, data = NETWORKS[name](), load_digits(0).train
+    settings = {"epochs": 8, "optimizer": "adam", "learning_rate": 0.01, "batch_size": 32}
+    tgp.finetune(model, data, **settings, verbose=0)
+    tgp.reestimate_batchnorm(model, data)
+    return model
