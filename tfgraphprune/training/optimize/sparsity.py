@@ -19,6 +19,10 @@ PATTERNS = {"2:4": (2, 4)}
 
 SCHEDULES = ("polynomial", "constant")
 
+LEARNING_RATES = {"sgd": 0.01, "adam": 1e-3}
+"""Peaks of the cosine schedule: lower than in other training, as the network is trained already;
+those of `finetune` spoil networks without BatchNorm."""
+
 _RAMP_SHARE = 0.5
 """Share of the training in which a polynomial schedule rises."""
 
@@ -33,6 +37,8 @@ def sparsify(
     epochs: int = 10,
     batch_size: int = 64,
     skip: Sequence[str] = (),
+    optimizer: str = "sgd",
+    learning_rate: float | None = None,
     **training: Any,
 ) -> Optimized:
     """Train a copy of a classifier in which many weights become zero and stay so.
@@ -51,6 +57,8 @@ def sparsify(
         epochs: passes over the data, at least 1.
         batch_size: for arrays.
         skip: names or patterns of layers to leave as they are.
+        optimizer: as in `finetune`.
+        learning_rate: its peak; by default `LEARNING_RATES`.
         training: further arguments of `finetune`, such as `teacher`, `seed`, `checkpoint_dir`.
 
     Returns:
@@ -62,6 +70,8 @@ def sparsify(
     """
     _check(sparsity, pattern, schedule, epochs)
     check_training(model, train_data, training)
+    if learning_rate is None:
+        learning_rate = LEARNING_RATES.get(optimizer)
     settings = {
         "sparsity": sparsity,
         "pattern": pattern,
@@ -69,6 +79,8 @@ def sparsify(
         "epochs": epochs,
         "batch_size": batch_size,
         "skip": skip,
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
         **training,
     }
     return run_stage(f"{__name__}:train", model, train_data, settings)
