@@ -71,8 +71,9 @@ def get_config() -> ConfigDict:
     budget.params = 0.0
     # Bytes of the float32 TFLite file.
     budget.file_bytes = 0.0
-    # Milliseconds of the float32 TFLite file on the device, or a share of the dense model's.
+    # Milliseconds of the float32 TFLite file on the device, at most; 0 for no limit.
     budget.latency_ms = 0.0
+    # The same as a share of the dense model's; 0 for no limit.
     budget.latency_ratio = 0.0
     # "host", "android" for the only device that adb knows, or a device's serial.
     budget.device = "host"
@@ -127,8 +128,9 @@ def get_config() -> ConfigDict:
     finetune.weight_decay = 1e-4
     # Whether to learn from the dense model's outputs too.
     finetune.distill = True
-    # The dense model's share of the loss then, and the temperature of both models' outputs.
+    # The dense model's share of the loss then.
     finetune.alpha = 0.5
+    # What both models' outputs are divided by there.
     finetune.temperature = 4.0
     # Share of a label's probability that is spread over all classes.
     finetune.label_smoothing = 0.0
