@@ -13,15 +13,14 @@ import pytest
 from tests.support import ROOT, fresh_environment
 
 PROGRAM = ROOT / "tests" / "training" / "distributed_program.py"
-EPOCHS = 3
 
 
-def _start(kind, folder, epochs=EPOCHS, config=None):
+def _start(kind, folder, *epochs, config=None):
     environment = fresh_environment({"CUDA_VISIBLE_DEVICES": "-1"})
     environment["PYTHONPATH"] = str(ROOT)
     if config:
         environment["TF_CONFIG"] = json.dumps(config)
-    command = [sys.executable, str(PROGRAM), kind, str(folder), str(epochs)]
+    command = [sys.executable, str(PROGRAM), kind, str(folder), *map(str, epochs)]
     return subprocess.Popen(
         command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True,
@@ -36,7 +35,7 @@ def _end(process):
     assert process.returncode == 0, errors[-2000:]
 
 
-def _workers(folder, epochs=EPOCHS):
+def _workers(folder, *epochs):
     ports = []
     for _ in range(2):
         with socket.socket() as free:
@@ -44,10 +43,8 @@ def _workers(folder, epochs=EPOCHS):
             ports.append(free.getsockname()[1])
     cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
     running = [
-        _start(
-            "workers", folder, epochs, {"cluster": cluster, "task": {"type": "worker", "index": i}}
-        )
-        for i in range(2)
+        _start("workers", folder, *epochs, config={"cluster": cluster, "task": task})
+        for task in ({"type": "worker", "index": i} for i in range(2))
     ]
     for process in running:
         _end(process)

@@ -25,7 +25,12 @@ from tfgraphprune.tflite.operations import (
     is_stateful,
     operations_outside_xnnpack,
 )
-from tfgraphprune.tflite.quantizations import check_quantization, configure, needs_data
+from tfgraphprune.tflite.quantizations import (
+    CALIBRATED,
+    check_quantization,
+    configure,
+    needs_data,
+)
 from tfgraphprune.tflite.quiet import quiet
 from tfgraphprune.tflite.recurrent import is_recurrent, unrolled
 from tfgraphprune.tflite.representative import RepresentativeSet, representative_set
@@ -114,13 +119,13 @@ def export_tflite(
     }
     if quantization == "int4":
         check_int4()
+    if representative_data is None and needs_data(quantization, model):
+        raise UserError(
+            f"quantization={quantization!r} needs representative_data, which is missing: "
+            "give some hundred training examples."
+        )
     examples = None
-    if needs_data(quantization, model):
-        if representative_data is None:
-            raise UserError(
-                f"quantization={quantization!r} needs representative_data, which is missing: "
-                "give some hundred training examples."
-            )
+    if representative_data is not None and quantization in CALIBRATED:
         examples = representative_set(
             representative_data, inputs, representative_examples, batch_size or 1
         )

@@ -27,7 +27,7 @@ def is_quantization_aware(model: keras.Model) -> bool:
 
 
 def needs_data(quantization: str, model: keras.Model) -> bool:
-    """Whether an export of this kind takes the ranges of activations from representative data."""
+    """Whether an export of this kind can't do without representative data."""
     return quantization in CALIBRATED and not is_quantization_aware(model)
 
 
@@ -59,7 +59,7 @@ def configure(converter: Any, quantization: str, examples: Any, integer_io: bool
     Args:
         converter: a `tf.lite.TFLiteConverter`.
         quantization: one of `QUANTIZATIONS`; int4 converts as float32 first.
-        examples: the representative set; None where the model has its own ranges.
+        examples: the representative set; None leaves in float what has no ranges of its own.
         integer_io: whether inputs and outputs of the file are integers too.
     """
     if quantization in ("float32", "int4"):

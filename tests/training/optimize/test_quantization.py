@@ -145,9 +145,9 @@ def test_layers_are_left_in_float_on_demand(digits):
 
 def test_the_result_can_be_saved_and_loaded(digits, tmp_path):
     model = tgp.quantize_aware(trained("digits"), digits.train, **QUIET).model
-    model.save(tmp_path / "aware.keras")
+    model.save(tmp_path / "aware.h5")
     with tfmot.quantization.keras.quantize_scope():
-        loaded = keras.models.load_model(tmp_path / "aware.keras", compile=False)
+        loaded = keras.models.load_model(tmp_path / "aware.h5", compile=False)
     x = digits.test[0][:32]
     np.testing.assert_allclose(model(x), loaded(x), atol=1e-6)
 

@@ -58,8 +58,9 @@ def quantize_aware(
         training: further arguments of `finetune`, such as `teacher`, `seed`, `checkpoint_dir`.
 
     Returns:
-        The quantization-aware model, which a TFLite converter with
-        `optimizations=[tf.lite.Optimize.DEFAULT]` takes; the layers in 8 bits; and those left out.
+        The quantization-aware model, which `export_tflite` takes with `quantization="int8"`; the
+        layers in 8 bits; and those left out. Save the model as `.h5`, because tfmot 0.8.1 can't
+        load its layers from `.keras`.
 
     Raises:
         UserError: a setting that can't be used, a program in which `tf.keras` is Keras 3, or no
