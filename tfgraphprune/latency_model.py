@@ -23,7 +23,7 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.surgery import prune
-from tfgraphprune.settings import Budget
+from tfgraphprune.settings import Budget, Search
 from tfgraphprune.tflite.clocks import Clocks, clocks
 from tfgraphprune.tflite.convert import export_tflite
 from tfgraphprune.tflite.latency import latency_ratio
@@ -39,6 +39,12 @@ _LOADS = 5
 
 _TILE = 8
 """Grid of the tables: no device's kernels make fewer channels at a time."""
+
+_ROUNDS = 3
+"""Times that a plan is measured and set right at most."""
+
+_SETTLED = (0.97, 1.01)
+"""Measured latency in units of its limit at which a plan stays as it is."""
 
 _PRIOR = 0.02
 """Weight that keeps the fit near the tables as they are, in squared relative error."""
@@ -133,6 +139,63 @@ def measure_latency(
         model.device, model.dense_ms, 100 * model.error,
     )  # fmt: skip
     return model
+
+
+def settle(
+    graph: LayerGraph,
+    plan: PruningPlan,
+    budget: Budget,
+    limits: tuple[Limit, ...],
+    search: Search,
+) -> tuple[PruningPlan, dict[str, float]]:
+    """Measure a plan's network on the budget's device, and correct the plan until it meets it.
+
+    What the estimate was wrong by at this plan is taken out of the latency limit, and the plan's
+    ratios are projected anew, as often as it takes; NetAdapt (Yang et al., ECCV 2018) measures its
+    networks likewise. The other limits hold throughout.
+
+    Args:
+        graph: that the plan is for.
+        plan: near its limits by the estimate.
+        budget: whose device and threads are used.
+        limits: that budget's, as `resolve_limits` gives them.
+        search: whose `min_keep` and `criterion` hold.
+
+    Returns:
+        The plan, and what was measured: `latency_ms`, and `share`, that of its limit.
+
+    Raises:
+        UserError: the device can't be used.
+    """
+    clock, dense = clocks(budget), dense_counts(graph)
+    mine = next(limit for limit in limits if limit.name == "latency_ms")
+    counts, tried = plan.counts(graph), list[tuple[np.ndarray, dict[str, float]]]()
+    for _ in range(_ROUNDS):
+        whole, ms = map(float, _times(graph, [dense, counts], clock))
+        # A ratio is one of the same moment, because a machine's speed drifts.
+        ratio = budget.latency_ratio
+        share = ms / (mine.value if ratio is None else ratio * whole)
+        tried.append((counts, {"latency_ms": ms, "share": share}))
+        logging.info("measured: %.3f ms, %.1f%% of the latency that is allowed", ms, 100 * share)
+        if _SETTLED[0] <= share <= _SETTLED[1]:
+            break
+        limit = replace(mine, value=float(mine.cost(counts)) / share)
+        others = tuple(each for each in limits if each is not mine)
+        try:
+            projection = Projection.of(graph, (limit, *others), search.min_keep)
+        except UserError:  # as fast as it gets
+            break
+        scores = projection.scores_of(counts, 0.0, np.zeros(len(counts)), exact=True)
+        after, _ = projection.project(scores)
+        if (after == counts).all():
+            break
+        counts = after
+    counts, measured = min(tried, key=lambda each: abs(each[1]["share"] - 1.0))
+    if (counts == plan.counts(graph)).all():
+        return plan, measured
+    names = [group.name for group in graph.prunable_groups]
+    kept = dict(zip(names, map(int, counts), strict=True))
+    return PruningPlan.from_counts(graph, kept, search.criterion), measured
 
 
 def _stepped(graph: LayerGraph, steps: Mapping[str, int]) -> LayerGraph:

@@ -17,7 +17,7 @@ from tfgraphprune.cost.projection import Limit, Projection, resolve_limits
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.job import Job
-from tfgraphprune.latency_model import LatencyModel, measure_latency
+from tfgraphprune.latency_model import LatencyModel, measure_latency, settle
 from tfgraphprune.pruning.composition import compose, read_cut
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.search.plan_search import SearchResult, sample, search_plan
@@ -64,7 +64,7 @@ def prune_in_stages(run: WorkDir, job: Job) -> Pruned:
     plan: PruningPlan | None = None
     for number in range(1, stages + 1):
         name = f" {number}" if stages > 1 else ""
-        ahead = limits
+        budget, ahead = job.budget, limits
         if stages > 1:
             aims: dict[str, Any] = {
                 limit.name: _on_the_way(limit, float(limit.cost(dense)), number / stages)
@@ -75,7 +75,7 @@ def prune_in_stages(run: WorkDir, job: Job) -> Pruned:
             budget = replace(job.budget, **{**dict.fromkeys(LIMITS), **aims})
             ahead = _limits(budget, graph, overhead, latency)
         found = _search(run, job, graph, ahead, name, number)
-        step = PruningPlan.from_dict(found["plan"])
+        step = _settled(run, job, graph, PruningPlan.from_dict(found["plan"]), budget, ahead, name)
         model, rows, step = _recover(run, job, graph, step, name, number)
         before = Counter(row["method"] for row in searched)
         for row in found["history"]:
@@ -153,6 +153,25 @@ def _search(
     )
     content = {"plan": found.plan.to_dict(), "methods": found.methods, "history": found.history}
     return run.mark(f"search{name}", content)
+
+
+def _settled(
+    run: WorkDir,
+    job: Job,
+    graph: LayerGraph,
+    plan: PruningPlan,
+    budget: Budget,
+    limits: tuple[Limit, ...],
+    name: str,
+) -> PruningPlan:
+    """For a budget in latency, a plan that was measured to meet it."""
+    if not budget.limits_latency:
+        return plan
+    done = run.done(f"settle{name}")
+    if done is None:
+        plan, measured = settle(graph, plan, budget, limits, job.search)
+        done = run.mark(f"settle{name}", {"plan": plan.to_dict(), **measured})
+    return PruningPlan.from_dict(done["plan"])
 
 
 def _recover(
