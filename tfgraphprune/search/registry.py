@@ -60,6 +60,7 @@ SEARCHERS: dict[str, SearcherEntry] = {
     "sensitivity": _rival("sensitivity", "SensitivitySearch"),
     "netadapt": _rival("netadapt", "NetAdaptSearch"),
     "knapsack": _rival("knapsack", "KnapsackSearch"),
+    "capacity": _rival("capacity", "CapacitySearch"),
     "evolution": _rival("evolution", "EvolutionSearch"),
     "cma_es": _rival("cma_es", "CmaEsSearch", imports="cmaes", package="cmaes", extra="search"),
     "bottleneck": _rival("bottleneck", "BottleneckSearch", training_examples=12_800),

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
+
 from tfgraphprune.errors import UserError
 from tfgraphprune.settings import Budget
 from tfgraphprune.tflite.latency import Latency, host_latency
 from tfgraphprune.tflite.latency_table import Clock
+
+_NETWORKS_MS = 4000.0
+"""Time for whole networks on this machine; slow ones run less often, and vary less."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,10 @@ def _host(threads: int) -> Clocks:
         return host_latency(paths, runs=20, warmup=3, threads=threads)
 
     def networks(paths: Mapping[str, Path]) -> dict[str, Latency]:
-        return host_latency(paths, runs=100, warmup=5, threads=threads)
+        first = host_latency(paths, runs=1, warmup=1, threads=threads)
+        round_ms = sum(each.median_ms for each in first.values())
+        runs = int(np.clip(_NETWORKS_MS / round_ms, 15, 100))
+        return host_latency(paths, runs=runs, warmup=3, threads=threads)
 
     runtime = metadata.version("ai-edge-litert")
     device = f"{platform.machine()} host, LiteRT {runtime}, {threads} threads"

@@ -36,6 +36,19 @@ def test_solves_a_linear_knapsack_up_to_its_last_item():
     assert best - max(each.max() for each in items) <= value <= best + 1e-9
 
 
+def test_whole_tiles_are_kept_where_cost_is_a_staircase():
+    def cost(counts):
+        return (np.ceil(np.asarray(counts) / 8) * 8).sum(-1)
+
+    sizes = np.array([32, 32, 32])
+    limit = Limit("cost", cost, 56.0)
+    projection = Projection(sizes, np.ones(3, int), (limit,), 0.1)
+    values = [weight * np.sqrt(np.arange(33)) for weight in (1.0, 1.1, 1.2)]
+    found = solve(projection, values, rounds=4)
+    assert (found % 8 == 0).all() and cost(found) == 56
+    assert found.tolist() == sorted(found)
+
+
 def test_a_group_worth_nothing_goes_first():
     values = [np.linspace(0, 1, 9), np.zeros(9)]
     found = solve(linear(np.array([8, 8]), [1, 1], 0.6), values, rounds=3)

@@ -10,7 +10,7 @@ from tfgraphprune.cost.projection import Projection
 from tfgraphprune.pruning.criteria import Taylor
 from tfgraphprune.search.plan_problem import PlanProblem
 from tfgraphprune.search.problem import SearchProblem
-from tfgraphprune.search.rivals.allocation import one_less, spent
+from tfgraphprune.search.rivals.allocation import spent
 from tfgraphprune.search.searcher import Searcher
 
 
@@ -19,7 +19,7 @@ class KnapsackSettings:
     """How the cost is made separable.
 
     Attributes:
-        rounds: how often the cost of a channel is taken anew at the counts found so far.
+        rounds: how often the costs of widths are taken anew at the counts found so far.
     """
 
     rounds: int = 8
@@ -29,10 +29,11 @@ class KnapsackSearch(Searcher):
     """HALP (Shen et al., "Structural Pruning via Latency-Saliency Knapsack", NeurIPS 2022).
 
     The value of a group's n best channels is their summed first-order Taylor importance, on
-    training images; their weight is what a channel costs while the others are as they are. As
-    that cost depends on the neighbours' widths, it is taken anew for some rounds. The relaxed
-    problem is solved by its Lagrange multiplier, found by bisection, and the projection makes
-    the budget exact. One evaluation; each gradient is charged as three images.
+    training images; their weight is what the network costs with so many, the other groups as they
+    are, because latency is a staircase. As that depends on the neighbours' widths, it is taken
+    anew for some rounds. The relaxed problem is solved by its Lagrange multiplier, found by
+    bisection, and the projection makes the budget exact. One evaluation; each gradient is charged
+    as three images.
     """
 
     Settings = KnapsackSettings
@@ -73,32 +74,42 @@ def solve(projection: Projection, values: list[np.ndarray], rounds: int) -> np.n
     Args:
         projection: sizes, steps, smallest widths and limits.
         values: of keeping 0, 1, ... channels of each group.
-        rounds: how often the cost of a channel is taken anew.
+        rounds: how often the costs of widths are taken anew.
     """
     choices = []
     for size, step, low in zip(projection.sizes, projection.steps, projection.lowest, strict=True):
         widths = np.arange(low, size + 1, step)
         choices.append(np.append(widths, size) if widths[-1] != size else widths)
     counts = projection.sizes.copy()
-    prices = np.zeros(len(counts))
+    costs: list[np.ndarray] = []
     for number in range(rounds):
-        trials = one_less(projection, counts, projection.steps)
-        cut = np.maximum(counts - trials.diagonal(), 1)
-        now = (spent(projection, counts) - spent(projection, trials)) / cut
-        prices = now if number == 0 else (prices + now) / 2
-        scale = sum(float(v[-1]) for v in values) / max(float(prices.sum()), 1e-12)
-        low, high = -60.0, 60.0  # powers of e by which a price counts
+        now = [_costs(projection, counts, group, widths) for group, widths in enumerate(choices)]
+        costs = [(a + b) / 2 for a, b in zip(costs, now, strict=True)] if number else now
+        span = sum(float(each[-1] - each[0]) for each in costs)
+        scale = sum(float(v[-1]) for v in values) / max(span, 1e-12)
+        low, high = -60.0, 60.0  # powers of e by which a cost counts
         for _ in range(60):
             middle = (low + high) / 2
-            found = _at(choices, values, prices * scale * np.exp(middle))
+            found = _at(choices, values, costs, scale * np.exp(middle))
             low, high = (low, middle) if projection.fits(found) else (middle, high)
-        counts = _at(choices, values, prices * scale * np.exp(high))
+        counts = _at(choices, values, costs, scale * np.exp(high))
     return counts
 
 
-def _at(choices: list[np.ndarray], values: list[np.ndarray], prices: np.ndarray) -> np.ndarray:
+def _costs(
+    projection: Projection, counts: np.ndarray, group: int, widths: np.ndarray
+) -> np.ndarray:
+    """What the network costs with a group at each of its widths, the others as they are."""
+    trials = np.repeat(counts[None], len(widths), axis=0)
+    trials[:, group] = widths
+    return spent(projection, trials)
+
+
+def _at(
+    choices: list[np.ndarray], values: list[np.ndarray], costs: list[np.ndarray], price: float
+) -> np.ndarray:
     picked = [
-        widths[int(np.argmax(value[widths] - price * widths))]
-        for widths, value, price in zip(choices, values, prices, strict=True)
+        widths[int(np.argmax(value[widths] - price * cost))]
+        for widths, value, cost in zip(choices, values, costs, strict=True)
     ]
     return np.array(picked)
