@@ -4,9 +4,9 @@
 
 One thread, float32, LiteRT with XNNPACK; pruned and dense files take turns run by run. Plans are
 uniform in score or, where so named, those of the agent `capacity`, with random weights: what is
-measured is the device, not the accuracy. Plans for a latency are measured and corrected first, as in
-a run of `compress`; the figures in the table are measured anew after that. Every cell
-is a process of its own; --only names cells by patterns, --norun only writes the report.
+measured is the device, not the accuracy. Plans for a latency are measured and corrected first, as
+in a run of `compress`; the figures in the table are measured anew after that. Every cell is a
+process of its own; --only names cells by patterns, --norun only writes the report.
 """
 
 from __future__ import annotations
