@@ -77,7 +77,10 @@ def compute(name: str) -> dict[str, Any]:
     graph = latency.stepped(graph) if latency else graph
     cost, dense = (latency.cost, latency.dense_ms) if latency else (None, None)
     limits = resolve_limits(budget, graph, latency=cost, dense_ms=dense)
-    projection = Projection.of(graph, limits)
+    try:
+        projection = Projection.of(graph, limits)
+    except tgp.UserError as error:
+        return {"refused": str(error)}
     scores = np.zeros(len(graph.prunable_groups))
     if plan.endswith("capacity"):
         counts = capacity_counts(graph, projection)
@@ -128,6 +131,9 @@ def write(rows: Mapping[str, Any], folder: Path) -> str:
         network, plan = name.split("/")
         if row is None:
             lines.append(f"| {network} | {plan} | not run | | | | | | | |")
+            continue
+        if "refused" in row:
+            lines.append(f"| {network} | {plan} | can't be met | | | | | | | |")
             continue
         saved = (1 - row["latency"]) / max(1e-9, 1 - row["macs"])
         estimate = "" if row["estimate"] is None else f"{row['estimate']:.3f}"
