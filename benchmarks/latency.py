@@ -19,7 +19,7 @@ from typing import Any
 
 from absl import app
 
-from benchmarks.cells import main, workdir
+from benchmarks.cells import main, read, workdir
 
 NETWORKS = {
     "MobileNetV2_96": ("MobileNetV2", 96), "MobileNetV2_224": ("MobileNetV2", 224),
@@ -32,6 +32,7 @@ PLANS: dict[str, tuple[dict[str, float], int]] = {
     "multiples of 16": ({"macs_ratio": 0.5}, 16),
     "latency 0.6": ({"latency_ratio": 0.6}, 1),
     "macs and latency": ({"macs_ratio": 0.5, "latency_ratio": 0.6}, 1),
+    "macs of the former": ({}, 1),
     "latency 0.6, capacity": ({"latency_ratio": 0.6}, 8),
     "macs and latency, capacity": ({"macs_ratio": 0.5, "latency_ratio": 0.6}, 8),
 }
@@ -68,6 +69,13 @@ def compute(name: str) -> dict[str, Any]:
     else:
         model = network_by_name(kind, 10, (size, size, 3))
     limits_given, multiple = PLANS[plan]
+    if not limits_given:
+        former = read(f"{network}/macs and latency")
+        if former is None:
+            raise tgp.UserError(
+                f"{name!r} needs the cell {network}/macs and latency: run it first."
+            )
+        limits_given = {"macs_ratio": former["macs"]}
     graph = tgp.LayerGraph.from_model(model, channel_multiple=multiple)
     table = str(workdir() / "latency.json")
     budget = tgp.Budget(**limits_given, latency_table=table)  # type: ignore[arg-type]
