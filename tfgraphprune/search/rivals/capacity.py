@@ -25,7 +25,7 @@ class CapacitySettings:
         rounds: how often the costs of widths are taken anew at the counts found so far.
     """
 
-    exponent: float = 0.7
+    exponent: float = 0.8
     rounds: int = 8
 
 
