@@ -11,6 +11,7 @@ from tfgraphprune.cost.projection import Projection
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.search.plan_problem import PlanProblem
 from tfgraphprune.search.problem import SearchProblem
+from tfgraphprune.search.rivals.allocation import spent
 from tfgraphprune.search.rivals.knapsack import solve
 from tfgraphprune.search.searcher import Searcher
 
@@ -75,4 +76,22 @@ def capacity_counts(
         share * (np.arange(size + 1) / size) ** exponent
         for share, size in zip(shares, dense, strict=True)
     ]
-    return solve(projection, values, rounds)
+    return _filled(projection, solve(projection, values, rounds), values)
+
+
+def _filled(projection: Projection, counts: np.ndarray, values: list[np.ndarray]) -> np.ndarray:
+    """Single steps for what is left, the most valuable for its cost first.
+
+    Blocks that are alike fall on one side of the multiplier together, which leaves much unspent.
+    """
+    steps, groups = projection.steps, np.arange(len(counts))
+    while True:
+        more = np.minimum(counts // steps * steps + steps, projection.sizes)
+        trials = np.where(np.eye(len(counts), dtype=bool), more, counts)
+        possible = (more > counts) & projection.fits(trials)
+        if not possible.any():
+            return counts
+        gained = np.array([values[g][more[g]] - values[g][counts[g]] for g in groups])
+        paid = spent(projection, trials) - spent(projection, counts)
+        best = int(np.argmax(np.where(possible, gained / np.maximum(paid, 1e-12), -np.inf)))
+        counts = trials[best]
