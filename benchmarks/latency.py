@@ -33,8 +33,8 @@ PLANS: dict[str, tuple[dict[str, float], int]] = {
     "latency 0.6": ({"latency_ratio": 0.6}, 1),
     "macs and latency": ({"macs_ratio": 0.5, "latency_ratio": 0.6}, 1),
     "macs of the former": ({}, 1),
-    "latency 0.6, capacity": ({"latency_ratio": 0.6}, 8),
-    "macs and latency, capacity": ({"macs_ratio": 0.5, "latency_ratio": 0.6}, 8),
+    "latency 0.6 by capacity": ({"latency_ratio": 0.6}, 8),
+    "macs and latency by capacity": ({"macs_ratio": 0.5, "latency_ratio": 0.6}, 8),
 }
 """Budgets and channel multiples; 1 leaves them to the device's steps where latency is limited."""
 
