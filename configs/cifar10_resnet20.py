@@ -17,6 +17,9 @@ def get_config() -> ConfigDict:
     # Patterns of layers whose channels must stay, such as ("stem*",).
     config.freeze = ()
 
+    # Counts of channels are multiples of this, or whole.
+    config.channel_multiple = 1
+
     config.data = data = ConfigDict()
     # "digits" ships with scikit-learn; "folder" is a folder of images, with one folder a class or
     # train/, val/ and test/; any other name is looked up in TensorFlow Datasets.

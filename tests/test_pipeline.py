@@ -46,6 +46,16 @@ def test_the_budget_holds_and_the_frozen_layer_is_whole(digits_model, result):
     assert "stem" not in result.plan.kept
 
 
+def test_channels_are_kept_in_multiples(digits_model, digits):
+    found = tgp.compress(
+        digits_model, digits.train, digits.reward, budget=BUDGET, channel_multiple=4,
+        search=tgp.Search(agent="uniform", rivals=(), evaluations=1),
+        finetune=tgp.FineTune(epochs=0),
+    )  # fmt: skip
+    assert all(len(kept) % 4 == 0 for kept in found.plan.kept.values())
+    assert tgp.count_macs(found.model) <= 0.5 * tgp.count_macs(digits_model)
+
+
 def test_all_files_are_there(result, folder):
     names = {path.name for path in folder.iterdir()}
     assert names >= {
@@ -172,6 +182,7 @@ def test_other_recoveries_run_through(digits_model, digits, changes, tmp_path):
         ({"train_data": (np.zeros((4, 8, 8, 1)), np.zeros(3))}, "as many labels"),
         ({"freeze": ["nothing*"]}, "no layer matches"),
         ({"freeze": ["*"]}, "no channel group of this model may be cut"),
+        ({"channel_multiple": 0}, "at least 1, not 0"),
         (
             {"finetune": tgp.FineTune(recovery="soft"), "fit_fn": lambda m, t: m},
             "it can't use fit_fn",

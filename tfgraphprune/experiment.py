@@ -48,7 +48,7 @@ def run(
     splits = load_splits(config.data)
     keras.utils.set_random_seed(config.seed)
     model = build_model(config.model, splits, allow_lambda)
-    graph = LayerGraph.from_model(model, freeze=tuple(config.freeze))
+    graph = _graph(model, config)
     content = plain(config.to_dict())
     job_settings = {"config": content, "experiment": True}
     key = identity(
@@ -72,8 +72,12 @@ def run(
             folder.write(SPLITS, json.dumps(splits.files, indent=1) + "\n")
         rows = _train_dense(folder, config, model, splits)
         # Read again: the graph's criterion and teacher are the trained weights.
-        graph = LayerGraph.from_model(model, freeze=tuple(config.freeze))
+        graph = _graph(model, config)
         return run_stages(folder, replace(job, graph=graph, train_history=rows))
+
+
+def _graph(model: Any, config: Any) -> LayerGraph:
+    return LayerGraph.from_model(model, tuple(config.freeze), config.channel_multiple)
 
 
 def load_splits(config: Any) -> Splits:

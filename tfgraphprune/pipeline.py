@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from typing import Any
@@ -50,6 +50,7 @@ def compress(
     metric: Metric | None = None,
     reward: Reward | None = None,
     freeze: Sequence[str] = (),
+    channel_multiple: int | Mapping[str, int] = 1,
     workdir: str | os.PathLike | None = None,
     overwrite: bool = False,
     seed: int = 0,
@@ -70,6 +71,8 @@ def compress(
         metric: `metric(labels, outputs) -> float`, which the search maximises in place of accuracy.
         reward: `reward(model) -> float` in its place; see `search_plan`.
         freeze: names or patterns of layers whose channels must stay.
+        channel_multiple: what counts of channels are multiples of, as in `LayerGraph.from_model`;
+            with 1, a budget in latency brings the device's own steps.
         workdir: folder of the run; the same call resumes there. By default a temporary one is
             used and nothing resumes.
         overwrite: start again in a folder that holds a run, deleting that run's own files.
@@ -83,10 +86,10 @@ def compress(
         found = compress(
             twin(model), train_data, validation_data, test_data, budget=budget, search=search,
             finetune=finetune, fit_fn=fit_fn, metric=metric, reward=reward, freeze=freeze,
-            workdir=workdir, overwrite=overwrite, seed=seed,
+            channel_multiple=channel_multiple, workdir=workdir, overwrite=overwrite, seed=seed,
         )  # fmt: skip
         return _as_keras3(model, found)
-    graph = LayerGraph.from_model(model, freeze=freeze)
+    graph = LayerGraph.from_model(model, freeze=freeze, channel_multiple=channel_multiple)
     if validation_data is None:
         train_data, validation_data = split_reward(train_data, _REWARD_SHARE, seed)
     search, finetune = search or Search(), finetune or FineTune()
@@ -95,6 +98,7 @@ def compress(
         "search": plain(search),
         "finetune": plain(finetune),
         "freeze": list(freeze),
+        "channel_multiple": plain(channel_multiple),
         "seed": seed,
         "rewarded_by": [getattr(f, "__qualname__", str(f)) for f in (metric, reward) if f],
     }
