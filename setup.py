@@ -41,6 +41,7 @@ INT4 = ["litert-quantizer>=0.11,<0.12"]
 EXTRAS["all"] = sorted({package for extra in EXTRAS.values() for package in extra})
 EXTRAS["int4"] = INT4
 EXTRAS["test"] = [
+    *INT4,
     "hypothesis>=6.100",
     "import-linter>=2.0",
     # The newest that runs with the typing-extensions of tf-agents.

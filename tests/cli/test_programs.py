@@ -100,7 +100,7 @@ RUNS = {
     "export": (
         ["export", "--model=m", "--output=o", "--quantization=int8", "--representative_data=x.npy"],
         "m o {'quantization': 'int8', 'representative_data': 'x.npy', 'integer_io': False, "
-        "'labels': None, 'normalization': None, 'agreement': 0.99, 'show_layers': False, "
+        "'int8_layers': [], 'labels': None, 'normalization': None, 'agreement': 0.99, 'show_layers': False, "
         "'overwrite': False, 'allow_lambda': False}\n",
     ),
     "export with metadata": (
@@ -116,7 +116,7 @@ RUNS = {
             "--integer_io",
         ],
         "m o {'quantization': 'float32', 'representative_data': None, 'integer_io': True, "
-        "'labels': 'l.txt', 'normalization': {'mean': [0.0, 0.5], 'std': [2.0]}, "
+        "'int8_layers': [], 'labels': 'l.txt', 'normalization': {'mean': [0.0, 0.5], 'std': [2.0]}, "
         "'agreement': 0.9, 'show_layers': True, 'overwrite': False, 'allow_lambda': False}\n",
     ),
     "check_on_device": (

@@ -1,13 +1,11 @@
 """Export: every kind of file on a trained network, ends, batches, refusals."""
 
-import sys
-import types
-
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 import tfgraphprune as tgp
 from tests.support import run_python
@@ -95,38 +93,55 @@ def test_int4_names_its_extra(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_int4_hands_the_float_file_to_the_quantizer(network, tmp_path, monkeypatch):
-    seen = {}
-
-    class Quantizer:
-        def __init__(self, source):
-            with open(source, "rb") as file:
-                seen["content"] = file.read()
-
-        def load_quantization_recipe(self, recipe):
-            seen["recipe"] = recipe
-
-        def quantize(self):
-            return self
-
-        def export_model(self, target):
-            with open(target, "wb") as file:
-                file.write(seen["content"])
-
-    package = types.ModuleType("litert_quantizer")
-    package.quantizer = types.SimpleNamespace(Quantizer=Quantizer)
-    package.recipe = types.SimpleNamespace(weight_only_wi4_afp32=lambda: "four bits")
-    monkeypatch.setitem(sys.modules, "litert_quantizer", package)
-    report = tgp.export_tflite(network, tmp_path / "m.tflite", quantization="int4")
-    assert seen["recipe"] == "four bits" and seen["content"][4:8] == b"TFL3"
-    assert tgp.tflite_metadata(report.path)["quantization"] == "int4"
-
-
 def test_int4_halves_the_weights_of_int8(network, digits, files, tmp_path):
-    pytest.importorskip("litert_quantizer")
     report = tgp.export_tflite(network, tmp_path / "m.tflite", quantization="int4")
     assert report.bytes < files["float32"].bytes / 2
+    assert tgp.tflite_metadata(report.path)["quantization"] == "int4"
     assert tgp.verify_tflite(report.path, network, digits.test).agreement > 0.8
+
+
+def bits(path):
+    """Bits of each kernel, by the layer it belongs to."""
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    reader = Interpreter(str(path), experimental_op_resolver_type=plain)
+    names = {each["index"]: each["name"] for each in reader.get_tensor_details()}
+    content = schema.Model.GetRootAs(path.read_bytes()).Subgraphs(0)
+    kinds = {
+        content.Tensors(i).Name().decode(): content.Tensors(i).Type()
+        for i in range(content.TensorsLength())
+    }
+    widths = {schema.TensorType.INT4: 4, schema.TensorType.INT8: 8}
+    return {
+        name.split("/")[1]: widths[kinds[name]]
+        for name in names.values()
+        if kinds.get(name) in widths
+    }
+
+
+def test_some_layers_keep_8_bits(network, digits, tmp_path):
+    layers = {layer.name for layer in network.layers}
+    reports = {
+        kept: tgp.export_tflite(
+            network, tmp_path / f"{len(kept)}.tflite", quantization="int4", int8_layers=kept
+        )
+        for kept in ((), ("stem*", "logits"))
+    }
+    plain, mixed = (bits(report.path) for report in reports.values())
+    assert set(plain.values()) == {4} and set(plain) <= layers
+    changed = {layer for layer in plain if mixed[layer] == 8}
+    assert changed == {layer for layer in plain if layer.startswith("stem") or layer == "logits"}
+    assert {"stem", "logits"} <= changed < set(plain)
+    errors = [
+        tgp.verify_tflite(report.path, network, digits.test).mean_error
+        for report in reports.values()
+    ]
+    assert errors[1] < errors[0]
+    with pytest.raises(tgp.UserError, match="no layer is called so"):
+        tgp.export_tflite(
+            network, tmp_path / "n.tflite", quantization="int4", int8_layers=["nothing"]
+        )
+    with pytest.raises(tgp.UserError, match="int8_layers needs quantization='int4'"):
+        tgp.export_tflite(network, tmp_path / "n.tflite", int8_layers=["stem"])
 
 
 def test_several_inputs_and_outputs(tmp_path):

@@ -14,6 +14,9 @@ OWN_FLAGS: dict[str, Callable[[str], Any]] = {
     "integer_io": lambda name: flags.DEFINE_bool(
         name, False, "For int8 and int16x8: integers at the file's inputs and outputs too."
     ),
+    "int8_layers": lambda name: flags.DEFINE_list(
+        name, [], "For int4: names or patterns of layers whose weights keep 8 bits."
+    ),
     "labels": lambda name: flags.DEFINE_string(
         name, None, "Text file with a class name a line, kept inside the TFLite file."
     ),
@@ -59,6 +62,7 @@ def main(values: flags.FlagValues) -> None:
             quantization=values.quantization,
             representative_data=values.representative_data,
             integer_io=values.integer_io,
+            int8_layers=values.int8_layers,
             labels=values.labels,
             normalization=normalization or None,
             agreement=values.agreement,

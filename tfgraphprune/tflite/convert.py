@@ -19,6 +19,7 @@ import tfgraphprune
 from tfgraphprune.errors import UserError
 from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.tflite.int4 import check_int4, with_int4_weights
+from tfgraphprune.tflite.matching import LayerNames
 from tfgraphprune.tflite.metadata import check_metadata, with_metadata
 from tfgraphprune.tflite.operations import (
     count_operations,
@@ -71,6 +72,7 @@ def export_tflite(
     representative_data: Any = None,
     representative_examples: int = 300,
     integer_io: bool = False,
+    int8_layers: Sequence[str] = (),
     batch_size: int | None = 1,
     labels: Sequence[str] | None = None,
     normalization: Mapping[str, Any] | None = None,
@@ -91,6 +93,7 @@ def export_tflite(
             activations.
         representative_examples: how many of them to use, from the first on, one at a time.
         integer_io: for int8 and int16x8, whether the file's inputs and outputs are integers too.
+        int8_layers: for int4, names or patterns of the layers whose weights keep 8 bits.
         batch_size: the file's batch; None leaves it free, which some delegates refuse and which
             keeps recurrent layers from being fused.
         labels: names of the classes, for `tflite_metadata`.
@@ -117,8 +120,8 @@ def export_tflite(
         "quantization": quantization,
         **check_metadata(labels, normalization, tuple(model.outputs[0].shape)[-1]),
     }
-    if quantization == "int4":
-        check_int4()
+    layers = LayerNames(model)
+    check_int4(quantization, int8_layers, layers)
     if representative_data is None and needs_data(quantization, model):
         raise UserError(
             f"quantization={quantization!r} needs representative_data, which is missing: "
@@ -134,7 +137,7 @@ def export_tflite(
         with quiet():
             content = _convert(model, inputs, quantization, examples, integer_io, batch_size)
             if quantization == "int4":
-                content = with_int4_weights(content)
+                content = with_int4_weights(content, int8_layers, layers)
     except UserError:
         raise
     except Exception as error:

@@ -106,11 +106,15 @@ class Reference:
 
 
 class LayerNames:
-    """The layers of a model by the name scopes of their operations."""
+    """The layers of a model by the name scopes of their operations.
+
+    Attributes:
+        paths: of all layers, those inside nested models too.
+    """
 
     def __init__(self, model: keras.Model):
         self._model = model.name
-        self._paths = set(_paths(model))
+        self.paths = frozenset(_paths(model))
 
     def of(self, operation: str) -> str:
         """The path of the layer that an operation belongs to, or the operation's own name."""
@@ -121,7 +125,7 @@ class LayerNames:
             path = "/".join(parts[:length])
             # A layer that is called again works in a scope with a number at its end.
             for candidate in (path, re.sub(r"_\d+$", "", path)):
-                if candidate in self._paths:
+                if candidate in self.paths:
                     return candidate
         return operation
 

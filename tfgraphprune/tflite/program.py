@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ def export_file(
     quantization: str = "float32",
     representative_data: str | os.PathLike | None = None,
     integer_io: bool = False,
+    int8_layers: Sequence[str] = (),
     labels: str | os.PathLike | None = None,
     normalization: Mapping[str, Any] | None = None,
     agreement: float = 0.99,
@@ -40,6 +41,7 @@ def export_file(
         representative_data: a `.npy` file of images, or a `.npz` file with them as `x`; int8 and
             int16x8 need it, the other kinds are compared on it.
         integer_io: for int8 and int16x8, whether inputs and outputs are integers too.
+        int8_layers: for int4, names or patterns of the layers whose weights keep 8 bits.
         labels: a text file with a class name a line, kept inside the TFLite file.
         normalization: as for `export_tflite`, kept inside the TFLite file.
         agreement: the least share of images to which both give the same class.
@@ -64,6 +66,7 @@ def export_file(
         quantization=quantization,
         representative_data=None if images is None else (images, None),
         integer_io=integer_io,
+        int8_layers=int8_layers,
         labels=_lines(labels) if labels else None,
         normalization=normalization,
         overwrite=overwrite,
