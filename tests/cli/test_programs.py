@@ -100,8 +100,8 @@ RUNS = {
     "export": (
         ["export", "--model=m", "--output=o", "--quantization=int8", "--representative_data=x.npy"],
         "m o {'quantization': 'int8', 'representative_data': 'x.npy', 'integer_io': False, "
-        "'int8_layers': [], 'labels': None, 'normalization': None, 'agreement': 0.99, 'show_layers': False, "
-        "'overwrite': False, 'allow_lambda': False}\n",
+        "'int8_layers': [], 'labels': None, 'normalization': None, 'agreement': 0.99, "
+        "'show_layers': False, 'overwrite': False, 'allow_lambda': False}\n",
     ),
     "export with metadata": (
         [
@@ -116,8 +116,8 @@ RUNS = {
             "--integer_io",
         ],
         "m o {'quantization': 'float32', 'representative_data': None, 'integer_io': True, "
-        "'int8_layers': [], 'labels': 'l.txt', 'normalization': {'mean': [0.0, 0.5], 'std': [2.0]}, "
-        "'agreement': 0.9, 'show_layers': True, 'overwrite': False, 'allow_lambda': False}\n",
+        "'int8_layers': [], 'labels': 'l.txt', 'normalization': {'mean': [0.0, 0.5], 'std': "
+        "[2.0]}, 'agreement': 0.9, 'show_layers': True, 'overwrite': False, 'allow_lambda': False}\n",
     ),
     "check_on_device": (
         [
