@@ -116,8 +116,9 @@ RUNS = {
             "--integer_io",
         ],
         "m o {'quantization': 'float32', 'representative_data': None, 'integer_io': True, "
-        "'int8_layers': [], 'labels': 'l.txt', 'normalization': {'mean': [0.0, 0.5], 'std': "
-        "[2.0]}, 'agreement': 0.9, 'show_layers': True, 'overwrite': False, 'allow_lambda': False}\n",
+        "'int8_layers': [], 'labels': 'l.txt', 'normalization': {'mean': [0.0, 0.5], "
+        "'std': [2.0]}, 'agreement': 0.9, 'show_layers': True, "
+        "'overwrite': False, 'allow_lambda': False}\n",
     ),
     "check_on_device": (
         [
