@@ -61,6 +61,17 @@ def test_integer_ends(network, digits, tmp_path, kind, dtype):
     tgp.verify_tflite(report.path, network, digits.test).check(agreement=0.98)
 
 
+def test_random_data_are_used_on_demand(network, tmp_path):
+    report = tgp.export_tflite(
+        network, tmp_path / "m.tflite", quantization="int8", representative_data="random"
+    )
+    assert report.ops["CONV_2D"] and "QUANTIZE" in report.ops
+    with pytest.raises(tgp.UserError, match="must be examples or 'random'"):
+        tgp.export_tflite(
+            network, tmp_path / "n.tflite", quantization="int8", representative_data="x.npy"
+        )
+
+
 def test_a_free_batch_runs_any_batch(network, digits, tmp_path):
     report = tgp.export_tflite(network, tmp_path / "m.tflite", batch_size=None)
     tgp.verify_tflite(report.path, network, digits.reward, batch_size=7).check(max_error=1e-4)

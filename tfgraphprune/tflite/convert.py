@@ -90,7 +90,7 @@ def export_tflite(
         quantization: one of `QUANTIZATIONS`.
         representative_data: for int8 and int16x8, `(x, y)` arrays or a `tf.data.Dataset` of
             batches of `x` or `(x, y)`, taken from the training set: it sets the ranges of the
-            activations.
+            activations. `"random"` makes a file that is fit for timing only.
         representative_examples: how many of them to use, from the first on, one at a time.
         integer_io: for int8 and int16x8, whether the file's inputs and outputs are integers too.
         int8_layers: for int4, names or patterns of the layers whose weights keep 8 bits.
@@ -125,7 +125,7 @@ def export_tflite(
     if representative_data is None and needs_data(quantization, model):
         raise UserError(
             f"quantization={quantization!r} needs representative_data, which is missing: "
-            "give some hundred training examples."
+            "give some hundred training examples, or 'random' for a file that is only timed."
         )
     examples = None
     if representative_data is not None and quantization in CALIBRATED:

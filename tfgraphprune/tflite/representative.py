@@ -10,6 +10,9 @@ import numpy as np
 from tfgraphprune.errors import UserError
 from tfgraphprune.tflite.signature import ModelInput, iterate
 
+RANDOM = "random"
+"""In place of data: numbers from 0 to 1, for files whose speed alone is looked at."""
+
 RepresentativeSet = Callable[[], Iterator[dict[str, np.ndarray]]]
 
 
@@ -19,7 +22,7 @@ def representative_set(
     """At most `limit` examples, the first ones, `batch_size` in a step.
 
     Args:
-        data: `(x, y)` arrays or a `tf.data.Dataset` of batches of `x` or `(x, y)`.
+        data: `(x, y)` arrays, a `tf.data.Dataset` of batches of `x` or `(x, y)`, or `RANDOM`.
         inputs: the model's inputs.
         limit: how many examples to use.
         batch_size: examples in a step.
@@ -27,6 +30,12 @@ def representative_set(
     Raises:
         UserError: no examples, or values that are not finite.
     """
+    if isinstance(data, str):
+        if data != RANDOM:
+            raise UserError(
+                f"representative_data must be examples or {RANDOM!r}, not {data!r}: load the file."
+            )
+        data = _random_examples(inputs, limit)
     chunks: list[list[np.ndarray]] = []
     count = 0
     for arrays, _ in iterate(data, inputs, limit, "representative_data"):
@@ -51,3 +60,8 @@ def representative_set(
             yield {each.name: column[rows] for each, column in zip(inputs, columns, strict=True)}
 
     return steps
+
+
+def _random_examples(inputs: list[ModelInput], count: int) -> Any:
+    random = np.random.Generator(np.random.Philox(0))
+    return [random.random((count, *each.shape)).astype(each.dtype) for each in inputs], None
