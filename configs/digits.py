@@ -133,6 +133,8 @@ def get_config() -> ConfigDict:
     finetune.temperature = 4.0
     # Share of a label's probability that is spread over all classes.
     finetune.label_smoothing = 0.0
+    # How much the examples of each class count, in the order of classes, as (1.0, 3.0); () for 1.
+    finetune.class_weight = ()
     # Decay of the mean of weights that the model gets at the end; 0 for the last weights.
     finetune.averaging = 0.0
     # What layers compute in: "float32", "mixed_bfloat16" or "mixed_float16".

@@ -101,7 +101,7 @@ def test_every_field_that_can_be_written_is_a_flag_with_help():
     fields = {
         f.name for kind in (Budget, Search, FineTune, Schedule) for f in dataclasses.fields(kind)
     }
-    assert {f"x_{name}" for name in fields - {"options"}} | {
+    assert {f"x_{name}" for name in fields - {"options", "class_weight"}} | {
         "x_workdir",
         "x_seed",
         "x_freeze",

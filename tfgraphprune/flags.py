@@ -34,7 +34,7 @@ _DEFINED: Mapping[str, Callable[..., Any]] = {
     "float | str": flags.DEFINE_string,
     "tuple[str, ...]": flags.DEFINE_list,
 }
-"""By a field's type, without `None`; other fields, such as `Search.options`, are no flags."""
+"""By a field's type, without `None`; other fields, such as mappings, are no flags."""
 
 
 def define(prefix: str = "tgp_", flag_values: flags.FlagValues = flags.FLAGS) -> Options:

@@ -191,6 +191,8 @@ class FineTune:
         alpha: the dense model's share of the loss then.
         temperature: by which both models' outputs are divided there.
         label_smoothing: share of a label's probability that is spread over all classes.
+        class_weight: how much the examples of each class count in the loss, by class index, such
+            as `{0: 1.0, 1: 3.0}` (a config has `(1.0, 3.0)`); 1 for classes that are not named.
         averaging: decay of the running mean of weights that the model gets at the end; 0 for the
             last weights.
         precision: what layers compute in: `float32`, `mixed_bfloat16` or `mixed_float16`.
@@ -211,6 +213,7 @@ class FineTune:
     alpha: float = 0.5
     temperature: float = 4.0
     label_smoothing: float = 0.0
+    class_weight: Mapping[int, float] | None = field(default=None, hash=False)
     averaging: float = 0.0
     precision: str = "float32"
     augment: str | None = None
@@ -245,6 +248,7 @@ class FineTune:
                 f"{self.stages} stages need an epoch each, but epochs is {self.epochs}: give more "
                 "epochs or fewer stages."
             )
+        object.__setattr__(self, "class_weight", _class_weights(self.class_weight))
         _one_of("optimizer", self.optimizer, (None, *OPTIMIZERS))
         _one_of("augment", self.augment, AUGMENTATIONS)
         _one_of("precision", self.precision, PRECISIONS)
@@ -283,6 +287,24 @@ class Schedule:
                 f"{self.begin_step}."
             )
         _one_of("schedule", self.schedule, SCHEDULES)
+
+
+def _class_weights(given: Any) -> dict[int, float] | None:
+    """Weights by class index, given like that or in the order of the classes."""
+    if isinstance(given, Mapping):
+        found = dict(given)
+    elif isinstance(given, Sequence) and not isinstance(given, str):
+        found = dict(enumerate(given))
+    elif given is None:
+        return None
+    else:
+        raise UserError(f"class_weight must hold a weight by class index, not {given!r}.")
+    for index, weight in found.items():
+        if not _is_integer(index) or index < 0:
+            raise UserError(f"classes in class_weight are whole numbers from 0, not {index!r}.")
+        if not _is_number(weight) or not 0 <= weight < float("inf"):
+            raise UserError(f"weights in class_weight are numbers from 0 on, not {weight!r}.")
+    return found or None
 
 
 def _is_number(value: Any) -> bool:

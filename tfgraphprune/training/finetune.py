@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import tf_keras as keras
@@ -13,6 +14,7 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.keras3 import copy_weights, is_keras3_model, twin
 from tfgraphprune.settings import PRECISIONS
 from tfgraphprune.training.augment import resolve_augmentation
+from tfgraphprune.training.class_weights import weighted
 from tfgraphprune.training.fit import OnEpoch, Row, fit
 from tfgraphprune.training.objectives import is_compiled, learner
 from tfgraphprune.training.precision import in_precision, scaled_optimizer
@@ -36,6 +38,7 @@ def finetune(
     alpha: float = 0.5,
     temperature: float = 4.0,
     label_smoothing: float = 0.0,
+    class_weight: Mapping[int, float] | None = None,
     averaging: float = 0.0,
     precision: str = "float32",
     batch_size: int = 64,
@@ -74,6 +77,8 @@ def finetune(
         alpha: the teacher's share of the loss.
         temperature: of the distillation.
         label_smoothing: see `Distiller`.
+        class_weight: how much the examples of each class count in the loss, such as
+            `{0: 1.0, 1: 3.0}`, times their sample weights; 1 for classes that are not named.
         averaging: decay of the mean of weights that the model gets at the end, see
             `WeightAverage`; 0 for the last weights.
         precision: `float32`, `mixed_bfloat16` or `mixed_float16`: what layers compute in; weights
@@ -123,6 +128,8 @@ def finetune(
             "learning_rate needs optimizer too for a compiled model, whose own optimizer has its "
             "own: name one, or compile the model with that rate."
         )
+    if class_weight:
+        train_data = weighted(train_data, class_weight, model)
     with model.distribute_strategy.scope():
         trained = model if precision == "float32" else in_precision(model, precision)
         taught = learner(trained, teacher, alpha, temperature, label_smoothing)

@@ -31,6 +31,12 @@ def has_own_step(model: Any) -> bool:
     )
 
 
+def is_multi_label(model: Any) -> bool:
+    """Whether a compiled model's loss takes the units of an output as labels of their own."""
+    losses = tf.nest.flatten(model.loss)
+    return any("binary" in _name(loss) for loss in losses) and model.output_shape[-1] > 1
+
+
 def learner(
     model: Any, teacher: Any, alpha: float, temperature: float, label_smoothing: float
 ) -> Any:

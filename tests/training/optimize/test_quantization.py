@@ -143,8 +143,10 @@ def test_layers_are_left_in_float_on_demand(digits):
     assert not set(result.left_out) & set(result.reached)
 
 
-def test_the_result_can_be_saved_and_loaded(digits, tmp_path):
-    model = tgp.quantize_aware(trained("digits"), digits.train, **QUIET).model
+@pytest.mark.parametrize("preserve", [None, "sparsity", "clusters", "both"])
+def test_the_result_can_be_saved_and_loaded(preserve, digits, tmp_path):
+    plain = tgp.cluster(trained("plain"), digits.train, clusters=8, epochs=0).model
+    model = tgp.quantize_aware(plain, digits.train, preserve=preserve, **QUIET).model
     model.save(tmp_path / "aware.h5")
     with tfmot.quantization.keras.quantize_scope():
         loaded = keras.models.load_model(tmp_path / "aware.h5", compile=False)

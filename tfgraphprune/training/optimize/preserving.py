@@ -68,7 +68,13 @@ class Keeper:
                     f"in the training the kernel of {name!r} got {_most_values(after)} values in a "
                     f"channel, from {_values(before)}: leave it out with skip."
                 )
-        return cluster_utils.strip_clustering_cqat(model) if self._clusters else model
+        if not self._clusters:
+            return model
+        plain = cluster_utils.strip_clustering_cqat(model)
+        for layer in plain.layers:
+            if isinstance(layer, quantize_wrapper.QuantizeWrapper):
+                _list_weights(layer)
+        return plain
 
 
 def _kernels(model: Any) -> Iterator[tuple[str, Any, Any, dict]]:
@@ -81,6 +87,19 @@ def _kernels(model: Any) -> Iterator[tuple[str, Any, Any, dict]]:
         for number, weight in enumerate(layer.weights):
             if weight.shape.rank is not None and weight.shape.rank >= 2:
                 yield f"{layer.name}/{number}", layer, weight, {}
+
+
+def _list_weights(layer: Any) -> None:
+    """Have a wrapper list its weights as a new one does, kernel first and once.
+
+    tfmot's stripping has Keras list a kernel twice, which no file takes, and last.
+    """
+    kernels = {id(kernel) for kernel, _, _ in layer._weight_vars}
+    trained = sorted(layer._trainable_weights, key=lambda weight: id(weight) not in kernels)
+    known = {id(weight) for weight in trained}
+    others = [weight for weight in layer._non_trainable_weights if id(weight) not in known]
+    # Past Keras, which would track them anew.
+    vars(layer).update(_trainable_weights=trained, _non_trainable_weights=others)
 
 
 def _values(kernel: np.ndarray) -> int:

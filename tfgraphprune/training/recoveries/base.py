@@ -126,6 +126,7 @@ class RecoveryCase:
             "alpha": settings.alpha,
             "temperature": settings.temperature,
             "label_smoothing": settings.label_smoothing,
+            "class_weight": settings.class_weight,
             "averaging": settings.averaging,
             "precision": settings.precision,
             "batch_size": settings.batch_size,
