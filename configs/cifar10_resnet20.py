@@ -135,6 +135,8 @@ def get_config() -> ConfigDict:
     finetune.alpha = 0.5
     # What both models' outputs are divided by there.
     finetune.temperature = 4.0
+    # Weight of a loss on the feature maps, each kept channel beside the dense model's; 0 for none.
+    finetune.feature_weight = 0.0
     # Share of a label's probability that is spread over all classes.
     finetune.label_smoothing = 0.0
     # How much the examples of each class count, in the order of classes, as (1.0, 3.0); () for 1.

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tfgraphprune.tflite.metadata import tflite_metadata
     from tfgraphprune.tflite.verify import verify_tflite
     from tfgraphprune.training import callbacks
+    from tfgraphprune.training.features import feature_pairs
     from tfgraphprune.training.finetune import finetune
     from tfgraphprune.training.optimize.clustering import cluster
     from tfgraphprune.training.optimize.quantization import quantize_aware
@@ -66,6 +67,7 @@ _PUBLIC = {
     "count_params": "cost.counting",
     "device_latency": "tflite.device.check",
     "export_tflite": "tflite.convert",
+    "feature_pairs": "training.features",
     "finetune": "training.finetune",
     "inspect": "inspection",
     "load_policy": "search.policy",
@@ -118,6 +120,7 @@ __all__ = [
     "criteria",
     "device_latency",
     "export_tflite",
+    "feature_pairs",
     "finetune",
     "flags",
     "inspect",

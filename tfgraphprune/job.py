@@ -17,6 +17,7 @@ from tfgraphprune.settings import Budget, FineTune, Search
 from tfgraphprune.shipping import QUANTIZATIONS
 from tfgraphprune.training.augment import check_augmentation
 from tfgraphprune.training.class_weights import weighted
+from tfgraphprune.training.features import check_features
 from tfgraphprune.training.recoveries.base import FitFn
 from tfgraphprune.training.recoveries.registry import check_recovery
 
@@ -69,6 +70,8 @@ class Job:
         if self.fit_fn is None and self.finetune.epochs:
             classes = self.graph.model.output_shape[-1]
             check_augmentation(self.finetune.augment, self.train_data, classes)
+            if self.finetune.feature_weight:
+                check_features(self.graph)
             if self.finetune.class_weight:
                 weighted(self.train_data, self.finetune.class_weight, self.graph.model)
         if self.budget.file_bytes is None and not self.budget.limits_latency:

@@ -190,6 +190,8 @@ class FineTune:
         distill: learn from the dense model's outputs too.
         alpha: the dense model's share of the loss then.
         temperature: by which both models' outputs are divided there.
+        feature_weight: of a loss on the feature maps too, after the cut: each kept channel is
+            compared with the same one of the dense model; 0 for none.
         label_smoothing: share of a label's probability that is spread over all classes.
         class_weight: how much the examples of each class count in the loss, by class index, such
             as `{0: 1.0, 1: 3.0}` (a config has `(1.0, 3.0)`); 1 for classes that are not named.
@@ -212,6 +214,7 @@ class FineTune:
     distill: bool = True
     alpha: float = 0.5
     temperature: float = 4.0
+    feature_weight: float = 0.0
     label_smoothing: float = 0.0
     class_weight: Mapping[int, float] | None = field(default=None, hash=False)
     averaging: float = 0.0
@@ -230,7 +233,7 @@ class FineTune:
             raise UserError(f"distill must be True or False, not {self.distill!r}.")
         for name, least, below in (
             ("weight_decay", 0, float("inf")), ("alpha", 0, 1 + 1e-9), ("label_smoothing", 0, 1),
-            ("averaging", 0, 1),
+            ("averaging", 0, 1), ("feature_weight", 0, float("inf")),
         ):  # fmt: skip
             value = getattr(self, name)
             if not _is_number(value) or not least <= value < below:
@@ -243,6 +246,8 @@ class FineTune:
                 f"recovery={self.recovery!r} starts from random weights, so epochs must be 1 or "
                 "more, not 0."
             )
+        if self.feature_weight:
+            self._check_features()
         if self.epochs < self.stages and self.epochs:
             raise UserError(
                 f"{self.stages} stages need an epoch each, but epochs is {self.epochs}: give more "
@@ -252,6 +257,18 @@ class FineTune:
         _one_of("optimizer", self.optimizer, (None, *OPTIMIZERS))
         _one_of("augment", self.augment, AUGMENTATIONS)
         _one_of("precision", self.precision, PRECISIONS)
+
+    def _check_features(self) -> None:
+        for name, value, needed in (
+            ("distill", self.distill, self.distill),
+            ("stages", self.stages, self.stages == 1),
+            ("recovery", self.recovery, self.recovery != "gradual"),
+        ):
+            if not needed:
+                raise UserError(
+                    "feature_weight compares the network after its one cut with the dense one, "
+                    f"which {name}={value!r} does not allow: change that, or set it to 0."
+                )
 
 
 @dataclass(frozen=True)

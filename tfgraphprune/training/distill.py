@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfgraphprune.outputs import gives_probabilities, log_probabilities
+from tfgraphprune.training.features import FeatureMatch
 
 
 class Distiller(keras.Model):
@@ -23,6 +24,7 @@ class Distiller(keras.Model):
         alpha: weight of the teacher's part, from 0 to 1.
         temperature: T.
         label_smoothing: share of the label's probability spread over all classes.
+        features: runs the student in training, and adds a loss on what its layers give.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Distiller(keras.Model):
         alpha: float = 0.5,
         temperature: float = 4.0,
         label_smoothing: float = 0.0,
+        features: FeatureMatch | None = None,
     ):
         super().__init__()
         self.student = student
@@ -39,6 +42,7 @@ class Distiller(keras.Model):
         self._alpha = alpha if teacher is not None else 0.0
         self._temperature = temperature
         self._smoothing = label_smoothing
+        self._features = features
         self._student_probabilities = gives_probabilities(student)
         self._mean_loss = keras.metrics.Mean("loss")
         self._teacher_probabilities = teacher is not None and gives_probabilities(teacher)
@@ -50,6 +54,8 @@ class Distiller(keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The student's outputs."""
+        if training and self._features is not None:
+            return self._features(inputs)
         return self.student(inputs, training=training)
 
     def compute_loss(
@@ -69,6 +75,8 @@ class Distiller(keras.Model):
         if sample_weight is not None:
             losses *= tf.cast(tf.reshape(sample_weight, tf.shape(losses)), losses.dtype)
         loss = tf.reduce_mean(losses) + sum(self.student.losses)
+        if self._features is not None:
+            loss += sum(self._features.losses)
         self._mean_loss.update_state(loss, tf.shape(losses)[0])
         # Gradients are summed over replicas.
         return loss / tf.distribute.get_strategy().num_replicas_in_sync

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tf_keras as keras
@@ -15,6 +15,7 @@ from tfgraphprune.keras3 import copy_weights, is_keras3_model, twin
 from tfgraphprune.settings import PRECISIONS
 from tfgraphprune.training.augment import resolve_augmentation
 from tfgraphprune.training.class_weights import weighted
+from tfgraphprune.training.features import FeatureMatch, FeaturePair
 from tfgraphprune.training.fit import OnEpoch, Row, fit
 from tfgraphprune.training.objectives import is_compiled, learner
 from tfgraphprune.training.precision import in_precision, scaled_optimizer
@@ -37,6 +38,8 @@ def finetune(
     weight_decay: float = 1e-4,
     alpha: float = 0.5,
     temperature: float = 4.0,
+    feature_weight: float = 0.0,
+    feature_pairs: Sequence[FeaturePair] = (),
     label_smoothing: float = 0.0,
     class_weight: Mapping[int, float] | None = None,
     averaging: float = 0.0,
@@ -76,6 +79,8 @@ def finetune(
         weight_decay: decoupled, for `sgd` only.
         alpha: the teacher's share of the loss.
         temperature: of the distillation.
+        feature_weight: of the loss on feature maps, see `FeatureMatch`; 0 for none.
+        feature_pairs: which feature maps, by `training.features.feature_pairs`.
         label_smoothing: see `Distiller`.
         class_weight: how much the examples of each class count in the loss, such as
             `{0: 1.0, 1: 3.0}`, times their sample weights; 1 for classes that are not named.
@@ -111,8 +116,9 @@ def finetune(
     if optimizer is not None and optimizer not in LEARNING_RATES:
         raise UserError(f"optimizer must be one of {tuple(LEARNING_RATES)}, not {optimizer!r}.")
     _check_numbers(
-        epochs, batch_size, seed, learning_rate, alpha, temperature, label_smoothing, averaging
-    )
+        epochs, batch_size, seed, learning_rate, alpha, temperature, feature_weight,
+        label_smoothing, averaging,
+    )  # fmt: skip
     resolve_augmentation(augment)
     if validation_data is not None:
         check(validation_data, "validation_data")
@@ -132,7 +138,10 @@ def finetune(
         train_data = weighted(train_data, class_weight, model)
     with model.distribute_strategy.scope():
         trained = model if precision == "float32" else in_precision(model, precision)
-        taught = learner(trained, teacher, alpha, temperature, label_smoothing)
+        features = None
+        if feature_weight:
+            features = FeatureMatch(trained, teacher, feature_pairs, feature_weight)
+        taught = learner(trained, teacher, alpha, temperature, label_smoothing, features)
         if epochs == 0:
             return []
         steps = epochs * steps_an_epoch(train_data, batch_size)
@@ -171,6 +180,7 @@ def _check_numbers(
     learning_rate: float | None,
     alpha: float,
     temperature: float,
+    feature_weight: float,
     label_smoothing: float,
     averaging: float,
 ) -> None:
@@ -182,6 +192,7 @@ def _check_numbers(
         ("learning_rate", learning_rate, 0 < rate < math.inf, "positive and finite"),
         ("alpha", alpha, 0 <= alpha <= 1, "from 0 to 1"),
         ("temperature", temperature, 0 < temperature < math.inf, "positive and finite"),
+        ("feature_weight", feature_weight, 0 <= feature_weight < math.inf, "0 or more"),
         ("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "from 0 to below 1"),
         ("averaging", averaging, 0 <= averaging < 1, "from 0 to below 1"),
     ):

@@ -11,6 +11,7 @@ from absl import logging
 from tfgraphprune.errors import UserError
 from tfgraphprune.outputs import check_classifier
 from tfgraphprune.training.distill import Distiller
+from tfgraphprune.training.features import FeatureMatch
 
 _EPSILON = 1e-7
 
@@ -38,7 +39,12 @@ def is_multi_label(model: Any) -> bool:
 
 
 def learner(
-    model: Any, teacher: Any, alpha: float, temperature: float, label_smoothing: float
+    model: Any,
+    teacher: Any,
+    alpha: float,
+    temperature: float,
+    label_smoothing: float,
+    features: FeatureMatch | None = None,
 ) -> Any:
     """The Keras model to be compiled and fitted so that `model` learns.
 
@@ -48,6 +54,7 @@ def learner(
         alpha: the teacher's share of the loss.
         temperature: see `Distiller`.
         label_smoothing: for models that were not compiled; a compiled loss has its own.
+        features: around the same two models, for a loss on what their layers give.
 
     Returns:
         The model itself where its class has a training step of its own, else a `Distiller` or
@@ -64,7 +71,7 @@ def learner(
                 "compile on it first."
             )
         check_classifier(model, teacher)
-        return Distiller(model, teacher, alpha, temperature, label_smoothing)
+        return Distiller(model, teacher, alpha, temperature, label_smoothing, features)
     if label_smoothing:
         raise UserError(
             "label_smoothing can't be added to the loss that the model was compiled with: give "
@@ -74,7 +81,7 @@ def learner(
         if teacher is not None:
             logging.info("no distillation: %s has its own train_step", type(model).__name__)
         return model
-    return CompiledDistiller(model, teacher, alpha, temperature)
+    return CompiledDistiller(model, teacher, alpha, temperature, features)
 
 
 class CompiledDistiller(keras.Model):
@@ -90,19 +97,26 @@ class CompiledDistiller(keras.Model):
         teacher: a model of the same inputs and outputs, never trained; or `None`.
         alpha: weight of the teacher's part, from 0 to 1; the user's losses have the rest.
         temperature: T, for classes and sigmoids.
+        features: runs the student in training, and adds a loss on what its layers give.
 
     Raises:
         UserError: the teacher's outputs have other shapes.
     """
 
     def __init__(
-        self, student: Any, teacher: Any = None, alpha: float = 0.5, temperature: float = 4.0
+        self,
+        student: Any,
+        teacher: Any = None,
+        alpha: float = 0.5,
+        temperature: float = 4.0,
+        features: FeatureMatch | None = None,
     ):
         super().__init__()
         self.student = student
         self.teacher = teacher
         self._alpha = alpha if teacher is not None else 0.0
         self._temperature = temperature
+        self._features = features
         shapes = [
             [tuple(t.shape) for t in tf.nest.flatten(m.outputs)] for m in (student, teacher) if m
         ]
@@ -126,6 +140,8 @@ class CompiledDistiller(keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The student's outputs."""
+        if training and self._features is not None:
+            return self._features(inputs)
         return self.student(inputs, training=training)
 
     def compute_loss(
@@ -143,9 +159,12 @@ class CompiledDistiller(keras.Model):
             [self._divergence(*each) for each in zip(losses, outputs, learned, strict=True)]
         )
         self._taught.update_state(part)
+        part *= self._alpha
+        if self._features is not None:
+            part += sum(self._features.losses)
         # Keras has divided its own loss by the replicas, over which gradients are summed.
         part /= tf.distribute.get_strategy().num_replicas_in_sync
-        return (1 - self._alpha) * loss + self._alpha * part
+        return (1 - self._alpha) * loss + part
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
         """The metrics that the user compiled."""

@@ -13,6 +13,7 @@ from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.surgery import prune
 from tfgraphprune.settings import FineTune
+from tfgraphprune.training.features import feature_pairs
 from tfgraphprune.training.finetune import finetune
 from tfgraphprune.training.fit import OnEpoch, Row
 
@@ -99,7 +100,12 @@ class RecoveryCase:
         plan = plan or self.plan
         if self.fit_fn is not None:
             return Recovered(self.fit_fn(model, self.graph.model), plan)
-        rows = finetune(model, self.train_data, **self.training(epochs, after=len(before)))
+        arguments = self.training(epochs, after=len(before))
+        weight = self.settings.feature_weight
+        if weight and self.teacher is not None:
+            pairs = feature_pairs(self.graph, plan)
+            arguments = {**arguments, "feature_weight": weight, "feature_pairs": pairs}
+        rows = finetune(model, self.train_data, **arguments)
         rows = [{**row, "epoch": row["epoch"] + len(before)} for row in rows]
         return Recovered(model, plan, [*before, *rows])
 
