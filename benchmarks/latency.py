@@ -139,7 +139,8 @@ def write(rows: Mapping[str, Any], folder: Path) -> str:
         "Made by `python -m benchmarks.latency` (see there). One thread, float32, XNNPACK; ratios",
         "of pruned to dense, medians of runs that took turns. Efficiency: MACs saved against time",
         "saved, above 1 where time falls by more than MACs. Estimate: what the latency model said",
-        "of the plan; error: its largest on a measured network that was left out of the fit.", "",
+        "of the plan; error: its largest on a measured network that was left out of the fit. Where",
+        "the same dense network takes longer than in other rows, other work ran beside it.", "",
         "| network | plan | MACs | latency | latency / MACs | efficiency | estimate | error | "
         "dense ms | measuring s |",
         "|---|---|---|---|---|---|---|---|---|---|",
