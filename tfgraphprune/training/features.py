@@ -85,7 +85,7 @@ class FeatureMatch(keras.layers.Layer):
     Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015. They learn a regressor from the
     student's features to the teacher's; a pruned network's channels are some of the teacher's, so
     each is compared with itself. The mean squared difference, in units of the variance of the
-    teacher's kept channels in the batch, is averaged over the pairs.
+    teacher's kept channels in the batch (of each replica), is averaged over the pairs.
 
     Args:
         student: a functional model that learns.
