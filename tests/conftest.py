@@ -48,6 +48,4 @@ def digits_model(digits):
     model = digits_cnn()
     settings = {"epochs": 8, "optimizer": "adam", "batch_size": 32, "verbose": 0}
     tfgraphprune.finetune(model, digits.train, **settings)
-    # So short a training leaves the moving averages behind.
-    tfgraphprune.reestimate_batchnorm(model, digits.train)
     return model

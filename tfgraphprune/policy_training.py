@@ -19,7 +19,6 @@ from tfgraphprune.experiment import load_splits
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.identity import identity, plain
 from tfgraphprune.models import network_by_name
-from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
 from tfgraphprune.search.evaluation.evaluator import RewardEvaluator
 from tfgraphprune.search.plan_problem import SENSITIVITY_EXAMPLES, PlanProblem
 from tfgraphprune.search.plan_search import sample
@@ -119,8 +118,6 @@ def _train(run: WorkDir, config: Any, number: int, model: Any, splits: Splits, f
         checkpoint_dir=run.directory("checkpoints", f"dense_{number}"),
         on_epoch=lambda row: run.log_row(f"dense {number}", row, "epoch"),
     )
-    # After a short training the moving statistics are still those of the start.
-    reestimate_batchnorm(model, sample(splits.train, 1000, config.seed))
     save_model(run, file, model)
     return run.mark(f"dense_{number}", accuracy(model, splits.reward))
 

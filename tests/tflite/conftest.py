@@ -30,7 +30,6 @@ def network(digits):
     model = residual_network()
     settings = {"epochs": 15, "optimizer": "adam", "batch_size": 32, "verbose": 0}
     tgp.finetune(model, digits.train, **settings)
-    tgp.reestimate_batchnorm(model, digits.train)
     return model
 
 

@@ -38,6 +38,11 @@ def reestimate_batchnorm(model: Any, data: Data, batch_size: int = 128) -> None:
     BatchNormEstimator(model).run(batch[0] for batch in as_dataset(data, batch_size))
 
 
+def batchnorms(model: Any) -> list[Any]:
+    """The model's BatchNorm layers, those of nested models included."""
+    return [layer for layer in model._flatten_layers() if type(layer).__name__ in _KINDS]
+
+
 class BatchNormEstimator:
     """The compiled forward pass that collects batch statistics; reusable while weights change.
 
@@ -47,9 +52,7 @@ class BatchNormEstimator:
 
     def __init__(self, model: Any):
         self._model = model
-        self._layers = [
-            layer for layer in model._flatten_layers() if type(layer).__name__ in _KINDS
-        ]
+        self._layers = batchnorms(model)
         self._called: list[Any] = []
         self._compiled = tf.function(self._forward, reduce_retracing=True)
 

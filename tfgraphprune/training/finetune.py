@@ -17,6 +17,7 @@ from tfgraphprune.training.augment import resolve_augmentation
 from tfgraphprune.training.class_weights import weighted
 from tfgraphprune.training.features import FeatureMatch, FeaturePair
 from tfgraphprune.training.fit import OnEpoch, Row, fit
+from tfgraphprune.training.moving_averages import catch_up
 from tfgraphprune.training.objectives import is_compiled, learner
 from tfgraphprune.training.precision import in_precision, scaled_optimizer
 
@@ -60,7 +61,9 @@ def finetune(
     the first twentieth of the steps and falls along a cosine to 0; weight decay skips biases and
     BatchNorm. A compiled model, of any outputs, keeps its losses and metrics, and its optimizer
     (made anew from its configuration) unless one is named here; a class with a `train_step` of its
-    own is trained by that, without the teacher.
+    own is trained by that, without the teacher. After a training too short for BatchNorm's moving
+    averages (fewer than `5 / (1 - momentum)` steps), they are estimated on the training data; the
+    rows, and validation after each epoch, show the averages as they were.
 
     A model that was built under a `tf.distribute` strategy (`MirroredStrategy`, or
     `MultiWorkerMirroredStrategy` with TF_CONFIG) is trained under it; call this in every worker, on
@@ -170,6 +173,10 @@ def finetune(
         )
         if trained is not model:
             model.set_weights(trained.get_weights())
+        catch_up(
+            model, train_data, steps=steps, epochs=epochs, batch_size=batch_size, seed=seed,
+            augment=augment,
+        )  # fmt: skip
         return rows
 
 

@@ -156,5 +156,4 @@ def trained(name):
     model, data = NETWORKS[name](), load_digits(0).train
     settings = {"epochs": 8, "optimizer": "adam", "learning_rate": 0.01, "batch_size": 32}
     tgp.finetune(model, data, **settings, verbose=0)
-    tgp.reestimate_batchnorm(model, data)
     return model
