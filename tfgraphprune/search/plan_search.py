@@ -26,7 +26,8 @@ from tfgraphprune.search.registry import (
     searcher_class,
     training_examples,
 )
-from tfgraphprune.settings import Budget, Search, seconds
+from tfgraphprune.settings import Budget, Search
+from tfgraphprune.settings.search import seconds
 from tfgraphprune.worker import run_in_worker
 
 

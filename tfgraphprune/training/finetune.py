@@ -12,7 +12,7 @@ import tf_keras as keras
 from tfgraphprune.batches import Data, check, is_dataset
 from tfgraphprune.errors import UserError
 from tfgraphprune.keras3 import copy_weights, is_keras3_model, twin
-from tfgraphprune.settings import PRECISIONS
+from tfgraphprune.settings.finetune import PRECISIONS
 from tfgraphprune.training.augment import resolve_augmentation
 from tfgraphprune.training.class_weights import weighted
 from tfgraphprune.training.features import FeatureMatch, FeaturePair
