@@ -1,10 +1,12 @@
 """Data as users hand it over: `(x, y)` arrays or a finite, batched `tf.data.Dataset`.
 
-Either may carry sample weights as its third part: `(x, y, w)`.
+Either may carry sample weights as its third part: `(x, y, w)`. Where a model has several inputs or
+outputs, `x` or `y` is a list of arrays or a dictionary of them by name, as Keras takes it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -51,42 +53,94 @@ def check(data: Data, name: str) -> None:
             f"tf.data.Dataset, not {type(data).__name__}."
         )
     x, y = data[:2]
-    if not hasattr(x, "shape") or not hasattr(y, "shape"):
+    examples, labels = tf.nest.flatten(x), tf.nest.flatten(y)
+    if not all(hasattr(part, "shape") for part in (*examples, *labels)):
         raise UserError(
             f"{name} must hold arrays, but came as ({type(x).__name__}, {type(y).__name__}): "
             "call numpy.asarray on both."
         )
-    if len(x) == 0 or len(x) != len(y):
+    counts = [len(part) for part in (*examples, *labels)]
+    if counts[0] == 0 or len(set(counts)) > 1:
         raise UserError(
-            f"{name} must hold as many labels as examples, at least one; "
-            f"it has {len(x)} examples and {len(y)} labels."
+            f"{name} must hold as many labels as examples, at least one; it has "
+            f"{_listed(counts[: len(examples)])} examples and {_listed(counts[len(examples) :])} "
+            "labels."
         )
-    if np.issubdtype(np.asarray(x).dtype, np.floating) and not np.isfinite(x).all():
-        raise UserError(f"{name} has values that are not finite: clean the examples first.")
+    for part in examples:
+        if np.issubdtype(np.asarray(part).dtype, np.floating) and not np.isfinite(part).all():
+            raise UserError(f"{name} has values that are not finite: clean the examples first.")
     if len(data) == 3:
-        _check_weights(data[2], len(x), name)
+        _check_weights(data[2], counts[0], name)
 
 
 def as_dataset(data: Data, batch_size: int) -> tf.data.Dataset:
     """Batches in their given order; a `tf.data.Dataset` is passed through as it is."""
     if is_dataset(data):
         return data
-    return tf.data.Dataset.from_tensor_slices(tuple(data)).batch(batch_size)
+    return tf.data.Dataset.from_tensor_slices(tuples_of(data)).batch(batch_size)
 
 
-def as_arrays(data: Data, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def as_arrays(data: Data, limit: int | None = None) -> tuple[Any, Any]:
     """The first `limit` examples (by default all) as `(x, y)` NumPy arrays, without weights."""
     if not is_dataset(data):
-        x, y = data[:2]
-        return np.asarray(x[:limit]), np.asarray(y[:limit])
-    xs, ys, count = [], [], 0
+        return rows_of(tuple(data[:2]), slice(limit))
+    found, count = list[tuple[Any, Any]](), 0
     for x, y, *_ in data:
-        xs.append(x.numpy())
-        ys.append(y.numpy())
-        count += len(xs[-1])
+        found.append(tf.nest.map_structure(np.asarray, (x, y)))
+        count += length(x)
         if limit is not None and count >= limit:
             break
-    return np.concatenate(xs)[:limit], np.concatenate(ys)[:limit]
+    whole = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *found)
+    return rows_of(whole, slice(limit))
+
+
+def length(x: Any) -> int:
+    """How many examples there are in an array, or in each of several."""
+    return len(tf.nest.flatten(x)[0])
+
+
+def rows_of(x: Any, rows: slice | np.ndarray) -> Any:
+    """These examples of an array, or of each of several, as NumPy arrays."""
+    return tf.nest.map_structure(lambda part: np.asarray(part[rows]), x)
+
+
+def model_inputs(x: Any, model: Any) -> Any:
+    """Examples as a model takes them: an array, or a list in its inputs' order, of their types.
+
+    Raises:
+        UserError: a dictionary without one of the inputs, or another number of arrays.
+    """
+    inputs = model.inputs
+    if isinstance(x, Mapping):
+        names = [tensor.name.split(":")[0] for tensor in inputs]
+        missing = [name for name in names if name not in x]
+        if missing:
+            raise UserError(
+                f"the examples have the inputs {sorted(x)}, but the model also needs {missing}: "
+                "name the arrays after the model's inputs."
+            )
+        parts = [x[name] for name in names]
+    else:
+        parts = list(x) if isinstance(x, tuple | list) else [x]
+    if len(parts) != len(inputs):
+        raise UserError(
+            f"the examples have {len(parts)} arrays, but the model takes {len(inputs)}: give one "
+            "an input, in the model's order."
+        )
+    found = [
+        np.asarray(part, tf.as_dtype(tensor.dtype).as_numpy_dtype)
+        for part, tensor in zip(parts, inputs, strict=True)
+    ]
+    return found if len(found) > 1 else found[0]
+
+
+def tuples_of(data: Any) -> Any:
+    """The same with tuples for lists, which TensorFlow would stack into one tensor."""
+    if isinstance(data, tuple | list):
+        return tuple(map(tuples_of, data))
+    if isinstance(data, dict):
+        return {name: tuples_of(part) for name, part in data.items()}
+    return data
 
 
 def sparse_labels(y: np.ndarray) -> np.ndarray:
@@ -95,6 +149,10 @@ def sparse_labels(y: np.ndarray) -> np.ndarray:
     if y.ndim == 2 and y.shape[1] > 1:
         return y.argmax(axis=1)
     return y.reshape(len(y)).astype(np.int64)
+
+
+def _listed(counts: list[int]) -> str:
+    return ", ".join(map(str, counts))
 
 
 def _check_weights(weights: Any, count: int, name: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfgraphprune.batches import Data, is_dataset
 
@@ -50,10 +51,10 @@ def _data_parts(data: Data | None) -> list[bytes]:
         return [b"none"]
     if is_dataset(data):
         first = next(iter(data.take(1)))
-        arrays = [np.asarray(part) for part in first]
+        arrays = [np.asarray(part) for part in tf.nest.flatten(first)]
         return [repr(data.element_spec).encode(), *(a.tobytes() for a in arrays)]
     parts = []
-    for array in map(np.asarray, data):
+    for array in map(np.asarray, tf.nest.flatten(tuple(data))):
         step = max(1, len(array) // _SAMPLED_ROWS)
         parts += [repr((array.shape, array.dtype)).encode(), array[::step].tobytes()]
     return parts

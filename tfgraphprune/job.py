@@ -9,8 +9,9 @@ from typing import Any
 from tfgraphprune.batches import Data, check
 from tfgraphprune.compression_result import SAVED
 from tfgraphprune.cost.projection import Projection, resolve_limits
+from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
-from tfgraphprune.outputs import check_classifier
+from tfgraphprune.outputs import scores_classes
 from tfgraphprune.search.evaluation.evaluator import Metric, Reward
 from tfgraphprune.search.registry import require
 from tfgraphprune.settings import Budget, FineTune, Search
@@ -18,6 +19,7 @@ from tfgraphprune.shipping import QUANTIZATIONS
 from tfgraphprune.training.augment import check_augmentation
 from tfgraphprune.training.class_weights import weighted
 from tfgraphprune.training.features import check_features
+from tfgraphprune.training.objectives import is_compiled
 from tfgraphprune.training.recoveries.base import FitFn
 from tfgraphprune.training.recoveries.registry import check_recovery
 
@@ -59,16 +61,17 @@ class Job:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_classifier(self.graph.model)
+        self._check_outputs()
         for name in ("train_data", "validation_data"):
             check(getattr(self, name), name)
         if self.test_data is not None:
             check(self.test_data, "test_data")
         for method in (self.search.agent, *self.search.rivals):
-            require(method)
+            require(method, self.graph.model)
         check_recovery(self.finetune, self.fit_fn)
         if self.fit_fn is None and self.finetune.epochs:
-            classes = self.graph.model.output_shape[-1]
+            shape = self.graph.model.output_shape
+            classes = shape[-1] if isinstance(shape, tuple) else None
             check_augmentation(self.finetune.augment, self.train_data, classes)
             if self.finetune.feature_weight:
                 check_features(self.graph)
@@ -76,6 +79,23 @@ class Job:
                 weighted(self.train_data, self.finetune.class_weight, self.graph.model)
         if self.budget.file_bytes is None and not self.budget.limits_latency:
             Projection.of(self.graph, resolve_limits(self.budget, self.graph), self.search.min_keep)
+
+    def _check_outputs(self) -> None:
+        """Refuse a model that nobody could judge, or train."""
+        model = self.graph.model
+        if scores_classes(model):
+            return
+        if self.metric is None and self.reward is None:
+            raise UserError(
+                "accuracy says nothing of this model, whose outputs have shape "
+                f"{model.output_shape} and no loss over classes: give a metric(labels, outputs) or "
+                "a reward(model)."
+            )
+        if self.fit_fn is None and self.finetune.epochs and not is_compiled(model):
+            raise UserError(
+                f"a model with outputs of shape {model.output_shape} must be compiled with its "
+                "losses to be trained: compile it, or give a fit_fn."
+            )
 
     @property
     def outputs(self) -> tuple[str, ...]:

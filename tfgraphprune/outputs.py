@@ -1,7 +1,8 @@
-"""What a classifier's outputs are: logits, or probabilities already."""
+"""What a model's outputs are: class scores, and then logits or probabilities, or something else."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -10,6 +11,39 @@ import tf_keras as keras
 from tfgraphprune.errors import UserError
 
 _PROBABILITIES = ("softmax", "sigmoid")
+
+_NO_CLASSES = (
+    "binary", "meansquared", "meanabsolute", "mse", "mae", "msle", "mape", "huber", "logcosh",
+    "poisson", "cosinesimilarity",
+)  # fmt: skip
+"""Losses, by parts of their names, for outputs whose largest says nothing."""
+
+
+def scores_classes(model: Any) -> bool:
+    """Whether the largest output is the model's answer: one row of class scores an example.
+
+    That is one output of two or more units and, of a compiled model, no loss for several labels or
+    for values.
+    """
+    return len(model.outputs) == 1 and first_scores_classes(model)
+
+
+def first_scores_classes(model: Any) -> bool:
+    """`scores_classes` of the first of any number of outputs."""
+    shape, loss = tuple(model.outputs[0].shape), getattr(model, "loss", None)
+    if isinstance(loss, Mapping):
+        loss = loss.get(model.output_names[0])
+    elif isinstance(loss, list | tuple):
+        loss = loss[0]
+    for_values = loss is not None and any(part in loss_name(loss) for part in _NO_CLASSES)
+    return len(shape) == 2 and shape[-1] != 1 and not for_values
+
+
+def loss_name(loss: Any) -> str:
+    """A loss by name, letters only: `categoricalcrossentropy`."""
+    function = getattr(loss, "fn", loss)
+    name = loss if isinstance(loss, str) else getattr(function, "__name__", type(loss).__name__)
+    return name.replace("_", "").lower()
 
 
 def check_classifier(model: Any, teacher: Any = None) -> None:

@@ -58,17 +58,21 @@ def compress(
     """Make a model smaller: search, cut, recover, export, measure.
 
     Args:
-        model: a functional or Sequential classifier that ends in logits or softmax; it is not
-            changed. One of Keras 3 is worked on as its twin of tf_keras, which `fit_fn` gets and
-            the files of the run hold; the result's `model` is of Keras 3.
-        train_data: `(x, y)` arrays or a finite batched `tf.data.Dataset`.
+        model: a functional or Sequential model; it is not changed. A classifier ends in logits or
+            softmax; one of other outputs, or of several, is compiled with its losses (unless
+            `fit_fn` trains it) and comes with a `metric` or a `reward`. One of Keras 3 is worked on
+            as its twin of tf_keras, which `fit_fn` gets and the files of the run hold; the result's
+            `model` is of Keras 3.
+        train_data: `(x, y)` arrays or a finite batched `tf.data.Dataset`; lists or dictionaries of
+            arrays for several inputs or outputs.
         validation_data: what the reward is measured on; split from training when `None`.
         test_data: looked at once, at the end; `None` reports the validation figures.
         budget: what may be spent.
         search: agent, rivals and number of evaluations.
         finetune: recovery and its settings.
         fit_fn: `fit_fn(model, teacher) -> model` replaces our fine-tuning.
-        metric: `metric(labels, outputs) -> float`, which the search maximises in place of accuracy.
+        metric: `metric(labels, outputs) -> float`, which the search maximises in place of accuracy,
+            and which the result reports as the score.
         reward: `reward(model) -> float` in its place; see `search_plan`.
         freeze: names or patterns of layers whose channels must stay.
         channel_multiple: what counts of channels are multiples of, as in `LayerGraph.from_model`;
@@ -137,6 +141,8 @@ def run_stages(run: WorkDir, job: Job) -> CompressionResult:
             sample(job.train_data, _REPRESENTATIVE_EXAMPLES, job.seed),
             job.test_data if job.test_data is not None else job.validation_data,
             job.quantizations,
+            metric=job.metric,
+            reward=job.reward,
         ),
     )
     history = {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfgraphprune.batches import Data, as_arrays, as_dataset, sparse_labels
 from tfgraphprune.cost.counting import count_macs, count_params
@@ -18,6 +19,8 @@ from tfgraphprune.cost.model_cost import (
     params_cost,
 )
 from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.outputs import scores_classes
+from tfgraphprune.search.evaluation.evaluator import Metric, Reward
 from tfgraphprune.tflite import (
     CALIBRATED,
     export_tflite,
@@ -40,6 +43,15 @@ def accuracy(model: Any, data: Data, batch_size: int = 128) -> float:
     return right / total
 
 
+def measured(model: Any, data: Data, metric: Metric, batch_size: int = 128) -> float:
+    """A metric of a model's outputs on all of the data."""
+    found = []
+    for x, y, *_ in as_dataset(data, batch_size):
+        found.append(tf.nest.map_structure(np.asarray, (y, model(x, training=False))))
+    labels, outputs = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *found)
+    return float(metric(labels, outputs))
+
+
 def file_overhead(graph: LayerGraph, folder: Path) -> float:
     """Bytes of the dense model's TFLite file that are not weights, for a budget in bytes.
 
@@ -59,6 +71,9 @@ def export_and_measure(
     representative_data: Data,
     test_data: Data,
     quantizations: Sequence[str] = QUANTIZATIONS,
+    *,
+    metric: Metric | None = None,
+    reward: Reward | None = None,
 ) -> dict[str, Any]:
     """Export, verify over the whole test set, and time.
 
@@ -69,6 +84,8 @@ def export_and_measure(
         representative_data: training images, for the int8 ranges.
         test_data: what accuracies and errors are measured on.
         quantizations: the kinds of file of the pruned model; `float32` is always among them.
+        metric: of labels and outputs, is a `score` of the models and files.
+        reward: a function of a model in its place, is a `score` of the models.
 
     Returns:
         The metrics `dense`, `pruned`, `tflite` and `latency_ratio` of a `RunRecord`.
@@ -86,18 +103,19 @@ def export_and_measure(
             representative_data=representative_data if kind in CALIBRATED else None,
             overwrite=True,
         )
-        check = verify_tflite(path, pruned, test_data)
+        check = verify_tflite(path, pruned, test_data, metric=metric)
         tflite[kind] = {
             "accuracy": check.accuracy_tflite,
             "agreement": check.agreement,
             "max_error": check.max_error,
             "mean_error": check.mean_error,
             "bytes": report.bytes,
+            **({} if check.score_tflite is None else {"score": check.score_tflite}),
         }
     latency = host_latency(files)
     for name, model in (("dense", dense), ("pruned", pruned)):
         figures[name] = {
-            "accuracy": accuracy(model, test_data),
+            **_quality(model, test_data, metric, reward),
             "macs": count_macs(model),
             "params": count_params(model),
             "file_bytes": files[name].stat().st_size,
@@ -105,6 +123,17 @@ def export_and_measure(
         }
     ratio = latency_ratio(latency["pruned"], latency["dense"])
     return {**figures, "tflite": tflite, "latency_ratio": ratio}
+
+
+def _quality(
+    model: Any, data: Data, metric: Metric | None, reward: Reward | None
+) -> dict[str, float]:
+    found = {"accuracy": accuracy(model, data)} if scores_classes(model) else {}
+    if metric is not None:
+        found["score"] = measured(model, data, metric)
+    elif reward is not None:
+        found["score"] = float(reward(model))
+    return found
 
 
 def graph_record(graph: LayerGraph) -> dict[str, Any]:

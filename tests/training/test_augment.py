@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import tfgraphprune as tgp
-from tfgraphprune import settings
+from tfgraphprune.settings import finetune as settings
 from tfgraphprune.training.augment import (
     AUGMENTATIONS,
     check_augmentation,

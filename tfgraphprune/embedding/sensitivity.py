@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfgraphprune.batches import length, model_inputs
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.batchnorm import BatchNormEstimator
 from tfgraphprune.pruning.criteria import Importance
@@ -18,7 +19,7 @@ KEPT = {"change_at_half": 0.5, "change_at_quarter": 0.25}
 
 
 def output_changes(
-    graph: LayerGraph, images: np.ndarray, importance: Importance
+    graph: LayerGraph, images: Any, importance: Importance
 ) -> tuple[dict[str, np.ndarray], int]:
     """Sensitivity samples in the manner of Galen (arXiv 2212.07818), but without labels.
 
@@ -36,7 +37,7 @@ def output_changes(
     groups = graph.prunable_groups
     silencer = Silencer(graph)
     estimator = BatchNormEstimator(silencer.model)
-    batch = tf.constant(images, tf.float32)
+    batch = tf.nest.map_structure(tf.constant, model_inputs(images, graph.model))
 
     def outputs() -> list[np.ndarray]:
         return [np.asarray(t, np.float64) for t in tf.nest.flatten(estimator.outputs(batch))]
@@ -52,7 +53,7 @@ def output_changes(
             change = np.mean([_distance(a, b) for a, b in zip(dense, outputs(), strict=True)])
             values.append(change / (1 + change))
         columns[name] = np.array(values)
-    return columns, len(images) * (1 + len(KEPT) * len(groups))
+    return columns, length(images) * (1 + len(KEPT) * len(groups))
 
 
 def _distance(dense: np.ndarray, cut: np.ndarray) -> float:

@@ -155,6 +155,10 @@ def _cards(metrics: Mapping[str, Any]) -> str:
     if after is not None:
         change = "" if before is None else f", {100 * (after - before):+.2f} points"
         cards.append((tables.percent_text(after), f"accuracy after pruning{change}"))
+    before, after = tables.number(dense.get("score")), tables.number(pruned.get("score"))
+    if after is not None:
+        change = "" if before is None else f", {before:.4g} before"
+        cards.append((f"{after:.4g}", f"score after pruning{change}"))
     for key, label in (("macs", "of the MACs"), ("params", "of the parameters")):
         whole, rest = tables.number(dense.get(key)), tables.number(pruned.get(key))
         if whole and rest is not None:

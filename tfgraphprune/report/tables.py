@@ -34,36 +34,28 @@ def summary_table(metrics: Mapping[str, Any]) -> str:
 
 def models_table(metrics: Mapping[str, Any]) -> Table:
     """One row a model: dense, pruned, then each TFLite file."""
-    header: tuple[str, ...] = (
-        "model",
-        "accuracy %",
-        "MACs",
-        "params",
-        "file size",
-        "latency ms",
-        "agreement %",
-        "max error",
-    )
     files = dict(_mapping(metrics, "tflite"))
     sources = [("dense", _mapping(metrics, "dense")), ("pruned", _mapping(metrics, "pruned"))]
     for name in ["float32", "int8", *(name for name in files if name not in ("float32", "int8"))]:
         sources.append((f"{name} TFLite", _mapping(files, name)))
-    rows: list[tuple[str, ...]] = []
+    # Models without classes have a score alone, and most classifiers none.
+    scored = any("score" in values for _, values in sources)
+    classes = not scored or any("accuracy" in values for _, values in sources[:2])
+    columns = [
+        *([("accuracy %", "accuracy", _hundredths)] if classes else []),
+        *([("score", "score", lambda v: f"{v:.4g}")] if scored else []),
+        ("MACs", "macs", count_text),
+        ("params", "params", count_text),
+        ("file size", "file_bytes", bytes_text),
+        ("latency ms", "latency_ms", lambda v: f"{v:.3f}"),
+        *([("agreement %", "agreement", _hundredths)] if classes else []),
+        ("max error", "max_error", lambda v: f"{v:.2g}"),
+    ]
+    rows = []
     for title, values in sources:
-        size = values.get("file_bytes")
-        rows.append(
-            (
-                title,
-                _cell(values.get("accuracy"), lambda v: f"{100 * v:.2f}"),
-                _cell(values.get("macs"), count_text),
-                _cell(values.get("params"), count_text),
-                _cell(values.get("bytes") if size is None else size, bytes_text),
-                _cell(values.get("latency_ms"), lambda v: f"{v:.3f}"),
-                _cell(values.get("agreement"), lambda v: f"{100 * v:.2f}"),
-                _cell(values.get("max_error"), lambda v: f"{v:.2g}"),
-            )
-        )
-    return header, rows
+        values = {"file_bytes": values.get("bytes"), **values}
+        rows.append((title, *(_cell(values.get(key), text) for _, key, text in columns)))
+    return ("model", *(name for name, _, _ in columns)), rows
 
 
 def search_table(metrics: Mapping[str, Any]) -> Table:
@@ -135,6 +127,10 @@ def _scaled(value: float, base: float, units: Sequence[str]) -> str:
         return f"{value:.0f}{units[0]}"
     digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
     return f"{value:.{digits}f}{units[index]}"
+
+
+def _hundredths(value: float) -> str:
+    return f"{100 * value:.2f}"
 
 
 def _cell(value: Any, text: Any) -> str:

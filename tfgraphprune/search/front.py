@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfgraphprune.batches import Data, as_arrays, check
+from tfgraphprune.batches import Data, as_arrays, check, rows_of
 from tfgraphprune.cost.model_cost import dense_counts
 from tfgraphprune.cost.projection import Limit, Projection, resolve_limits
 from tfgraphprune.embedding.sensitivity import output_changes
@@ -179,7 +179,7 @@ def front_of(
     evaluator = RewardEvaluator(
         graph, calibration, reward, search.criterion, metric=metric, first_look=search.first_look
     )
-    some = calibration[0][:SENSITIVITY_EXAMPLES]
+    some = rows_of(calibration[0], slice(SENSITIVITY_EXAMPLES))
     changes = output_changes(graph, some, evaluator.importance)
     problems = []
     for number, each in enumerate(limits):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from tfgraphprune.batches import rows_of
 from tfgraphprune.cost.projection import Limit, Projection
 from tfgraphprune.embedding.features import group_graph
 from tfgraphprune.embedding.group_graph import GroupGraph
@@ -70,7 +72,7 @@ class PlanProblem:
         training: tuple[np.ndarray, np.ndarray],
         *,
         min_keep: float = 0.1,
-        images: np.ndarray | None = None,
+        images: Any = None,
         changes: tuple[Mapping[str, np.ndarray], int] | None = None,
     ) -> PlanProblem:
         """The problem of a model and a budget.
@@ -86,7 +88,7 @@ class PlanProblem:
         """
         projection = Projection.of(layers, limits, min_keep)
         if changes is None and images is not None:
-            some = images[:SENSITIVITY_EXAMPLES]
+            some = rows_of(images, slice(SENSITIVITY_EXAMPLES))
             changes = output_changes(layers, some, evaluator.importance)
         columns, forwarded = changes or (None, 0)
         graph = group_graph(layers, limits, columns)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tfgraphprune.batches import Data, as_arrays, check
+from tfgraphprune.batches import Data, as_arrays, check, length, rows_of
 from tfgraphprune.cost.projection import Limit, Projection, resolve_limits
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
@@ -103,7 +103,7 @@ def search_plan(
         check(reward_data, "reward_data")
     names = tuple(dict.fromkeys((search.agent, *search.rivals)))
     for name in names:
-        require(name)
+        require(name, graph.model)
     arguments: dict[str, Any] = {
         "limits": limits or resolve_limits(budget, graph),
         "calibration": sample(train_data, search.calibration_examples, seed),
@@ -223,11 +223,10 @@ def _without_search(problem: PlanProblem, search: Search) -> SearchResult:
     return SearchResult(plan, {search.agent: plan}, [], methods, policy)
 
 
-def sample(data: Data, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def sample(data: Data, count: int, seed: int) -> tuple[Any, Any]:
     """Up to `count` examples, drawn without replacement; of a data set the first ones."""
     if not isinstance(data, tuple | list):
         return as_arrays(data, count)
-    x, y = data[:2]
     random = np.random.Generator(np.random.Philox([seed, 1]))
-    rows = np.sort(random.permutation(len(x))[:count])
-    return np.asarray(x)[rows], np.asarray(y)[rows]
+    rows = np.sort(random.permutation(length(data[0]))[:count])
+    return rows_of(tuple(data[:2]), rows)

@@ -11,6 +11,7 @@ from typing import Any
 
 from tfgraphprune.errors import MissingExtraError, UserError
 from tfgraphprune.legacy_keras import serves_tf_keras
+from tfgraphprune.outputs import scores_classes
 from tfgraphprune.search.searcher import Searcher
 
 
@@ -26,6 +27,7 @@ class SearcherEntry:
         extra: the extra of this package that brings it.
         legacy: whether the package needs `tf.keras` to be tf_keras.
         training_examples: examples with labels that it takes gradients of.
+        needs_classes: whether those gradients are of the cross-entropy on class labels.
     """
 
     module: str
@@ -35,6 +37,7 @@ class SearcherEntry:
     extra: str = ""
     legacy: bool = False
     training_examples: int = 512
+    needs_classes: bool = False
 
 
 def _agent(module: str, name: str) -> SearcherEntry:
@@ -59,11 +62,13 @@ SEARCHERS: dict[str, SearcherEntry] = {
     "random": _rival("simple", "RandomSearch"),
     "sensitivity": _rival("sensitivity", "SensitivitySearch"),
     "netadapt": _rival("netadapt", "NetAdaptSearch"),
-    "knapsack": _rival("knapsack", "KnapsackSearch"),
+    "knapsack": _rival("knapsack", "KnapsackSearch", needs_classes=True),
     "capacity": _rival("capacity", "CapacitySearch"),
     "evolution": _rival("evolution", "EvolutionSearch"),
     "cma_es": _rival("cma_es", "CmaEsSearch", imports="cmaes", package="cmaes", extra="search"),
-    "bottleneck": _rival("bottleneck", "BottleneckSearch", training_examples=12_800),
+    "bottleneck": _rival(
+        "bottleneck", "BottleneckSearch", training_examples=12_800, needs_classes=True
+    ),
 }
 
 
@@ -77,13 +82,22 @@ def training_examples(name: str) -> int:
     return _entry(name).training_examples
 
 
-def require(name: str) -> None:
+def require(name: str, model: Any = None) -> None:
     """Check a method before long work starts, wherever it will run.
 
+    Args:
+        name: of the method.
+        model: that it is to prune, where that is known.
+
     Raises:
-        UserError: no such method.
+        UserError: no such method, or one that needs class labels for a model of other outputs.
         MissingExtraError: the package that it needs is not installed.
     """
+    if model is not None and _entry(name).needs_classes and not scores_classes(model):
+        raise UserError(
+            f"{name!r} takes gradients of the cross-entropy on class labels, which this model "
+            "was not made for: choose another method."
+        )
     if not needs_worker(name):
         searcher_class(name)
         return

@@ -75,10 +75,10 @@ def export_file(
     if images is not None:
         # Labels are not known here: only the agreement is shown, which needs none.
         check = verify_tflite(report.path, model, (images, np.zeros(len(images), int)))
+        same = "" if check.agreement is None else f"same class on {check.agreement:.2%}, "
         lines.append(
-            f"against Keras on {len(images)} images: same class on {check.agreement:.2%}, error "
-            f"{check.max_error:.1e} of the output's spread at most, {check.mean_error:.1e} on "
-            "average"
+            f"against Keras on {len(images)} images: {same}error {check.max_error:.1e} of the "
+            f"output's spread at most, {check.mean_error:.1e} on average"
         )
         if len(check.outputs) > 1:
             lines += [
@@ -88,7 +88,8 @@ def export_file(
         if show_layers:
             lines.append(str(compare_layers(report.path, model, (_spread(images), None))))
         try:
-            check.check(agreement=agreement)
+            if check.agreement is not None:
+                check.check(agreement=agreement)
         except ToleranceError as error:
             if quantization not in CALIBRATED:
                 raise

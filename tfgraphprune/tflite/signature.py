@@ -103,7 +103,7 @@ def iterate(
             labels = tf.nest.map_structure(np.asarray, rest[0]) if rest else None
             yield _arrange(x, inputs, name), labels
         return
-    if not isinstance(data, tuple | list) or len(data) != 2:
+    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
         raise UserError(
             f"{name} must be a pair (x, y) of arrays or a batched tf.data.Dataset, "
             f"not {type(data).__name__}."

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfgraphprune.batches import Data, is_dataset
+from tfgraphprune.batches import Data, is_dataset, length, rows_of, tuples_of
 from tfgraphprune.errors import UserError
 from tfgraphprune.training.keras_cv_layers import cutmix, mixup, rand_augment, require_keras_cv
 
@@ -76,17 +76,17 @@ def epoch_dataset(
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         return augmented.prefetch(2)
-    parts = tuple(np.asarray(part) for part in data)
-    order = random.permutation(len(parts[0]))
+    parts = tf.nest.map_structure(np.asarray, tuples_of(data))
+    order = random.permutation(length(parts[0]))
     keys = random.integers(0, 2**31 - 1, (-(-len(order) // batch_size), 2), np.int32)
     rows = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    spec = tuple(tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in parts)
+    spec = _spec(parts)
     change = _change(augment, classes, spec)
     _check_range(augment, parts[0])
 
     def generate() -> Any:
         for chosen, key in zip(rows, keys, strict=True):
-            yield tuple(part[chosen] for part in parts), key
+            yield rows_of(parts, chosen), key
 
     batches = tf.data.Dataset.from_generator(
         generate, output_signature=(spec, tf.TensorSpec((2,), tf.int32))
@@ -113,8 +113,8 @@ def check_augmentation(name: str | None, data: Data, classes: int | None = None)
     if is_dataset(data):
         _change(name, classes, data.element_spec)
         return
-    parts = [np.asarray(part) for part in data]
-    _change(name, classes, tuple(tf.TensorSpec((None, *p.shape[1:]), p.dtype) for p in parts))
+    parts = tf.nest.map_structure(np.asarray, tuples_of(data))
+    _change(name, classes, _spec(parts))
     _check_range(name, parts[0])
 
 
@@ -148,6 +148,11 @@ def crop_flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     moved = shift(images, seed, 4)
     flipped = tf.random.stateless_uniform((tf.shape(images)[0], 1, 1, 1), seed + 1) < 0.5
     return tf.where(flipped, moved[:, :, ::-1], moved)
+
+
+def _spec(parts: tuple) -> tuple:
+    """What batches of these arrays are like."""
+    return tf.nest.map_structure(lambda p: tf.TensorSpec((None, *p.shape[1:]), p.dtype), parts)
 
 
 def _change(augment: str | None, classes: int | None, spec: tuple) -> Callable[..., tuple]:
@@ -207,9 +212,11 @@ def _stream(seed: tf.Tensor, number: int) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(seed, number) if number else seed
 
 
-def _check_range(augment: str | None, images: np.ndarray) -> None:
+def _check_range(augment: str | None, images: Any) -> None:
+    if not resolve_augmentation(augment).unit_range:
+        return
     first = images[:_CHECKED_EXAMPLES]
-    if resolve_augmentation(augment).unit_range and (first.min() < 0 or first.max() > 1):
+    if first.min() < 0 or first.max() > 1:
         raise UserError(
             f"augment={augment!r} takes images in [0, 1], but these lie in "
             f"[{first.min()}, {first.max()}]: scale them, with a Rescaling layer in the model."

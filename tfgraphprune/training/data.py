@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfgraphprune.batches import Data, is_dataset, sparse_labels
+from tfgraphprune.batches import Data, is_dataset, length, rows_of, sparse_labels
 from tfgraphprune.errors import MissingExtraError, UserError
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -146,13 +146,16 @@ def split_reward(data: Data, share: float, seed: int) -> tuple[Data, Data]:
                 "validation_data."
             )
         return data.take(batches - held), data.skip(batches - held)
-    parts = [np.asarray(part) for part in data]
-    if len(parts[0]) < 10:
+    count = length(data[0])
+    if count < 10:
         raise UserError(
-            f"{len(parts[0])} training examples are too few to hold some out: pass validation_data."
+            f"{count} training examples are too few to hold some out: pass validation_data."
         )
-    rest, chosen = hold_out(sparse_labels(parts[1]), share, seed)
-    return tuple(part[rest] for part in parts), tuple(part[chosen] for part in parts)
+    labels = tf.nest.flatten(data[1])[0]
+    # Of labels that are no classes, each example's own: no two share one.
+    classes = sparse_labels(labels) if np.ndim(labels) <= 2 else np.arange(count)
+    rest, chosen = hold_out(classes, share, seed)
+    return rows_of(tuple(data), rest), rows_of(tuple(data), chosen)
 
 
 def hold_out(classes: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import tf_keras as keras
 
-from tfgraphprune.batches import Data, check, is_dataset
+from tfgraphprune.batches import Data, check, is_dataset, length
 from tfgraphprune.errors import UserError
 from tfgraphprune.keras3 import copy_weights, is_keras3_model, twin
 from tfgraphprune.settings.finetune import PRECISIONS
@@ -233,4 +233,4 @@ def steps_an_epoch(data: Data, batch_size: int) -> int:
     """Batches in one pass over the data."""
     if is_dataset(data):
         return int(data.reduce(0, lambda count, *_: count + 1).numpy())
-    return -(-len(data[0]) // batch_size)
+    return -(-length(data[0]) // batch_size)

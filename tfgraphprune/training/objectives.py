@@ -9,7 +9,7 @@ import tf_keras as keras
 from absl import logging
 
 from tfgraphprune.errors import UserError
-from tfgraphprune.outputs import check_classifier
+from tfgraphprune.outputs import check_classifier, loss_name
 from tfgraphprune.training.distill import Distiller
 from tfgraphprune.training.features import FeatureMatch
 
@@ -35,7 +35,7 @@ def has_own_step(model: Any) -> bool:
 def is_multi_label(model: Any) -> bool:
     """Whether a compiled model's loss takes the units of an output as labels of their own."""
     losses = tf.nest.flatten(model.loss)
-    return any("binary" in _name(loss) for loss in losses) and model.output_shape[-1] > 1
+    return any("binary" in loss_name(loss) for loss in losses) and model.output_shape[-1] > 1
 
 
 def learner(
@@ -172,7 +172,7 @@ class CompiledDistiller(keras.Model):
         return {**results, self._taught.name: self._taught.result()} if self.teacher else results
 
     def _divergence(self, loss: Any, taught: tf.Tensor, learned: tf.Tensor) -> tf.Tensor:
-        name = _name(loss)
+        name = loss_name(loss)
         heat = self._temperature
         if "crossentropy" not in name:
             scale = tf.math.reduce_variance(taught) + _EPSILON
@@ -185,13 +185,6 @@ class CompiledDistiller(keras.Model):
             return heat**2 * tf.reduce_mean(tf.reduce_sum(difference - least, -1))
         logs = [tf.nn.log_softmax(each) for each in logits]
         return heat**2 * tf.reduce_mean(tf.reduce_sum(tf.exp(logs[0]) * (logs[0] - logs[1]), -1))
-
-
-def _name(loss: Any) -> str:
-    """The user's loss by name, letters only: `categoricalcrossentropy`."""
-    function = getattr(loss, "fn", loss)
-    name = loss if isinstance(loss, str) else getattr(function, "__name__", type(loss).__name__)
-    return name.replace("_", "").lower()
 
 
 def _logits(outputs: tf.Tensor, loss: Any, binary: bool) -> tf.Tensor:

@@ -17,7 +17,7 @@ def in_precision(model: Any, precision: str) -> Any:
 
     Args:
         model: of tf_keras; its weights are copied, in the same order.
-        precision: one of `settings.PRECISIONS`.
+        precision: one of `settings.finetune.PRECISIONS`.
 
     Raises:
         UserError: a model that can't be copied layer by layer.

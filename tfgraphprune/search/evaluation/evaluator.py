@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfgraphprune.batches import Data, as_arrays, sparse_labels
+from tfgraphprune.batches import Data, as_arrays, length, model_inputs, rows_of, sparse_labels
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.criteria import Criterion, resolve_criterion
@@ -62,10 +62,10 @@ class RewardEvaluator:
     ):
         self._graph = graph
         self.importance = resolve_criterion(criterion)(graph)
-        images, _ = as_arrays(calibration)
+        images = model_inputs(as_arrays(calibration)[0], graph.model)
         self._metric, self._judge = metric, reward if callable(reward) else None
         batches = _batches(images, batch_size)
-        self._calibration = len(images)
+        self._calibration = length(images)
         self._network: MaskedNetwork | SlimNetwork
         # A function of the network wants a Keras model, which only masks leave whole.
         slim = None if self._judge else slim_network(graph, batches)
@@ -74,11 +74,13 @@ class RewardEvaluator:
         if self._judge is not None:
             return
         images, labels = as_arrays(reward)
+        images = model_inputs(images, graph.model)
+        self._examples = length(images)
         self._labels = labels if metric else _class_labels(labels, graph)
-        first = len(images) if metric else min(first_look or len(images), len(images))
+        first = self._examples if metric else min(first_look or self._examples, self._examples)
         self._first = first
-        for part in (images[:first], images[first:]):
-            self._images.append(_batches(part, batch_size))
+        for rows in (slice(first), slice(first, None)):
+            self._images.append(_batches(rows_of(images, rows), batch_size))
 
     @property
     def is_accuracy(self) -> bool:
@@ -128,7 +130,7 @@ class RewardEvaluator:
             outputs = tf.nest.map_structure(
                 lambda a, b: np.concatenate([a, b]), outputs, self._outputs(1)
             )
-            seen = self._calibration + len(self._labels)
+            seen = self._calibration + self._examples
         if self._metric is not None:
             return float(self._metric(self._labels, outputs)), seen
         return self._accuracy(outputs), seen
@@ -154,13 +156,13 @@ def accuracy_of(reward: float, examples: int) -> float:
 
 
 def _class_labels(labels: Any, graph: LayerGraph) -> np.ndarray:
-    found = sparse_labels(labels)
     shape = graph.model.output_shape
     if isinstance(shape, list | dict) or len(shape) != 2:
         raise UserError(
             "the accuracy of a search needs a model with one output of class scores, but its "
             f"output shape is {shape}: give search_plan a metric or a reward function."
         )
+    found = sparse_labels(labels)
     if found.min() < 0 or found.max() >= shape[-1]:
         raise UserError(
             f"the reward labels must be class indices from 0 to {shape[-1] - 1}, as the model "
@@ -178,8 +180,8 @@ def _true_class(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return outputs[np.arange(len(outputs)), labels]
 
 
-def _batches(images: np.ndarray, batch_size: int) -> list[tf.Tensor]:
+def _batches(images: Any, batch_size: int) -> list[Any]:
     return [
-        tf.constant(images[i : i + batch_size], tf.float32)
-        for i in range(0, len(images), batch_size)
+        tf.nest.map_structure(tf.constant, rows_of(images, slice(start, start + batch_size)))
+        for start in range(0, length(images), batch_size)
     ]

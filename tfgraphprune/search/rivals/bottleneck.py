@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from tfgraphprune.batches import sparse_labels
+from tfgraphprune.batches import length, model_inputs, rows_of, sparse_labels
 from tfgraphprune.graph.groups import GroupAxis
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.outputs import gives_probabilities
@@ -60,14 +60,14 @@ class BottleneckSearch(Searcher):
         problem, settings = self.problem, self.settings
         assert isinstance(problem, PlanProblem)
         gated = _GatedModel(problem.layers)
-        images = np.asarray(problem.training[0], np.float32)
+        images = model_inputs(problem.training[0], problem.layers.model)
         labels = sparse_labels(problem.training[1])
         alphas = [np.full(g.size, 3.0) for g in problem.layers.prunable_groups]
         adam = _Adam(alphas, settings.learning_rate)
         for step in range(settings.batches):
-            rows = generator(self.seed, step).integers(len(images), size=settings.batch)
+            rows = generator(self.seed, step).integers(length(images), size=settings.batch)
             gates = [1 / (1 + np.exp(-alpha)) for alpha in alphas]
-            slopes = gated.slopes(gates, images[rows], labels[rows])
+            slopes = gated.slopes(gates, rows_of(images, rows), labels[rows])
             widths = np.array([gate.sum() for gate in gates])
             per_width = settings.beta * self._cost_slope(widths)
             total = sum(len(gate) for gate in gates)

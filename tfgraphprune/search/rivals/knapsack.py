@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfgraphprune.batches import length
 from tfgraphprune.cost.projection import Projection
 from tfgraphprune.pruning.criteria import Taylor
 from tfgraphprune.search.plan_problem import PlanProblem
@@ -52,7 +53,7 @@ class KnapsackSearch(Searcher):
 
 def gradient_images(problem: PlanProblem) -> int:
     """What a knapsack's gradients are charged."""
-    return 3 * len(problem.training[0])
+    return 3 * length(problem.training[0])
 
 
 def knapsack_action(problem: PlanProblem, rounds: int = KnapsackSettings().rounds) -> np.ndarray:

@@ -1,0 +1,128 @@
+"""`compress` for models that are no classifiers of one label: judged by the user's own metric."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+import tfgraphprune as tgp
+from tfgraphprune.shipping import measured
+
+L = keras.layers
+SETTINGS = {
+    "budget": tgp.Budget(macs_ratio=0.6),
+    "search": tgp.Search(agent="random", evaluations=2, rivals=("uniform",)),
+    "finetune": tgp.FineTune(epochs=1, batch_size=32),
+}
+
+
+def trunk(x):
+    for width, strides in ((8, 1), (12, 2)):
+        x = L.Conv2D(width, 3, strides, "same", use_bias=False)(x)
+        x = L.Activation("relu")(L.BatchNormalization()(x))
+    return x
+
+
+def regression(x, y):
+    image = keras.Input((8, 8, 1))
+    model = keras.Model(image, L.Dense(1)(L.GlobalAveragePooling2D()(trunk(image))))
+    model.compile("adam", "mse", metrics=["mae"])
+    return model, x, y[:, None].astype(np.float32), lambda y, z: -float(np.abs(y - z).mean())
+
+
+def multi_label(x, y):
+    image = keras.Input((8, 8, 1))
+    model = keras.Model(image, L.Dense(3, "sigmoid")(L.Flatten()(trunk(image))))
+    model.compile("adam", keras.losses.BinaryCrossentropy())
+    labels = np.stack([y % 2, y > 4, y % 3 == 0], 1).astype(np.float32)
+    return model, x, labels, lambda y, z: float(((z > 0.5) == (y > 0.5)).mean())
+
+
+def segmentation(x, y):
+    image = keras.Input((8, 8, 1))
+    up = L.Conv2DTranspose(8, 2, 2)(trunk(image))
+    model = keras.Model(image, L.Conv2D(2, 1, activation="softmax")(up))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    labels = (x[..., 0] > 0.5).astype(np.int32)
+    return model, x, labels, lambda y, z: float((z.argmax(-1) == y).mean())
+
+
+def several(x, y):
+    """Two inputs, in another order than their names' one, and two outputs."""
+    image, hint = keras.Input((8, 8, 1), name="picture"), keras.Input((2,), name="hint")
+    features = L.Concatenate()([L.GlobalAveragePooling2D()(trunk(image)), L.Dense(4)(hint)])
+    outputs = L.Dense(10, name="digit")(features), L.Dense(1, name="ink")(features)
+    model = keras.Model([image, hint], outputs)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", {"digit": loss, "ink": "mse"})
+    hints = np.stack([y % 2, y > 4], 1).astype(np.float32)
+    labels = {"digit": y, "ink": x.mean((1, 2, 3))[:, None]}
+    return model, {"hint": hints, "picture": x}, labels, right_digits
+
+
+def right_digits(labels, outputs):
+    assert outputs[1].shape == labels["ink"].shape
+    return float((outputs[0].argmax(-1) == labels["digit"]).mean())
+
+
+def as_dataset(data):
+    return tf.data.Dataset.from_tensor_slices(data).batch(32)
+
+
+@pytest.mark.parametrize(
+    "task, kind",
+    [
+        (regression, tuple), (multi_label, tuple), (segmentation, as_dataset), (several, tuple),
+        (several, as_dataset),
+    ],
+)  # fmt: skip
+def test_a_metric_judges_search_models_and_files(digits, tmp_path, task, kind):
+    parts = [[part[:192] for part in split] for split in (digits.train, digits.reward)]
+    (model, *train, metric), (_, *held, _) = (task(*part) for part in parts)
+    result = tgp.compress(
+        model, kind(tuple(train)), kind(tuple(held)), metric=metric, workdir=tmp_path, **SETTINGS
+    )  # fmt: skip
+    figures = result.metrics
+    assert figures["pruned"]["macs"] <= 0.6 * figures["dense"]["macs"]
+    assert figures["pruned"]["score"] == pytest.approx(measured(result.model, tuple(held), metric))
+    assert figures["dense"]["score"] == pytest.approx(measured(model, tuple(held), metric))
+    float32 = figures["tflite"]["float32"]
+    assert float32["score"] == pytest.approx(figures["pruned"]["score"], abs=1e-3)
+    assert float32["max_error"] < 1e-4
+    assert np.isfinite(figures["search"]["random"]["best_reward"])
+    assert np.isfinite(result.history["finetune"][-1]["loss"])
+    assert "score" in result.summary() and "accuracy" not in result.summary()
+    assert tgp.load_result(tmp_path).metrics == figures
+
+
+def test_a_policy_reads_several_inputs_and_data_are_split_without_classes(digits):
+    model, x, y, metric = several(*(part[:192] for part in digits.train))
+    x = [x["picture"], x["hint"]]
+    settings = {**SETTINGS, "search": tgp.Search(evaluations=3, rivals=())}
+    found = tgp.compress(model, (x, y), metric=metric, **settings)
+    assert 0 <= found.metrics["pruned"]["score"] <= 1
+
+
+def test_a_reward_alone_judges(digits):
+    model, x, y, _ = regression(*(part[:192] for part in digits.train))
+    found = tgp.compress(model, (x, y), (x, y), reward=lambda model: -1.5, **SETTINGS)
+    assert found.metrics["pruned"]["score"] == -1.5
+    assert "score" not in found.metrics["tflite"]["float32"]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"metric": None}, "give a metric"),
+        ({"search": tgp.Search(agent="uniform", rivals=("knapsack",))}, "'knapsack' takes grad"),
+        ({"compiled": False}, "must be compiled with its losses"),
+        ({"without": "hint"}, "the model also needs"),
+    ],
+)
+def test_what_nobody_could_judge_or_train_is_refused(digits, changes, message):
+    model, x, y, metric = several(*(part[:64] for part in digits.train))
+    if not changes.pop("compiled", True):
+        model = keras.models.clone_model(model)
+    x.pop(changes.pop("without", None), None)
+    with pytest.raises(tgp.UserError, match=message):
+        tgp.compress(model, (x, y), (x, y), **{"metric": metric, **SETTINGS, **changes})
