@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import tensorflow as tf
-
 from tfgraphprune.batches import Data
 from tfgraphprune.pruning.batchnorm import BatchNormEstimator, batchnorms
 from tfgraphprune.training.augment import epoch_dataset
@@ -31,8 +29,8 @@ def catch_up(
     it a network for scikit-learn's digits was right on 92% of the test set, and on 98% with
     statistics that were estimated anew (means of three seeds).
 
-    Nothing happens after a training of `5 / (1 - momentum)` steps or more, where a BatchNorm is
-    frozen, or under a `tf.distribute` strategy, whose workers would each estimate their own.
+    Nothing happens after a training of `5 / (1 - momentum)` steps or more, or where a BatchNorm is
+    frozen. Under a `tf.distribute` strategy every worker estimates the same, on whole batches.
 
     Args:
         model: just trained; changed in place.
@@ -44,7 +42,7 @@ def catch_up(
         augment: a name in `augment.AUGMENTATIONS`.
     """
     layers = batchnorms(model)
-    if not layers or not all(layer.trainable for layer in layers) or tf.distribute.has_strategy():
+    if not layers or not all(layer.trainable for layer in layers):
         return
     momentum = max(layer.momentum for layer in layers)
     if steps * (1 - momentum) >= _TIME_CONSTANTS:
