@@ -62,7 +62,7 @@ def finetune(
     BatchNorm. A compiled model, of any outputs, keeps its losses and metrics, and its optimizer
     (made anew from its configuration) unless one is named here; a class with a `train_step` of its
     own is trained by that, without the teacher. After a training too short for BatchNorm's moving
-    averages (fewer than `5 / (1 - momentum)` steps), they are estimated on the training data; the
+    averages (fewer than `10 / (1 - momentum)` steps), they are estimated on the training data; the
     rows, and validation after each epoch, show the averages as they were.
 
     A model that was built under a `tf.distribute` strategy (`MirroredStrategy`, or
