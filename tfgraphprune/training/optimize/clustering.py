@@ -9,8 +9,8 @@ import numpy as np
 
 from tfgraphprune.batches import Data
 from tfgraphprune.errors import ToleranceError, UserError
-from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
 from tfgraphprune.training.finetune import finetune
+from tfgraphprune.training.moving_averages import estimate_averages
 from tfgraphprune.training.optimize.stage import Optimized, check_training, run_stage
 from tfgraphprune.training.optimize.wrapping import kernel_layers, layer_at, wrap_kernels
 
@@ -110,8 +110,8 @@ def train(
         raise UserError(f"tfmot can cluster no layer of {model.name!r}: {left_out}.")
     rows = finetune(wrapped, train_data, **training)
     plain = strip(wrapped)
-    # The moving averages still remember the weights before they were clustered.
-    reestimate_batchnorm(plain, train_data)
+    if not rows:  # the moving averages still remember the weights before they were clustered
+        estimate_averages(plain, train_data, augment=training.get("augment"))
     reached = {}
     for name in names:
         layer = layer_at(plain, name)

@@ -10,7 +10,6 @@ from tfgraphprune.batches import Data, as_dataset
 from tfgraphprune.errors import UserError
 from tfgraphprune.keras3 import is_keras3_model
 from tfgraphprune.legacy_keras import serves_tf_keras
-from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
 from tfgraphprune.pruning.masking import copy_model
 from tfgraphprune.training.finetune import finetune
 from tfgraphprune.training.optimize.stage import Optimized, check_training
@@ -99,6 +98,4 @@ def quantize_aware(
         learning_rate=learning_rate,
         **training,
     )
-    if rows:  # the moving averages still remember the weights before they were rounded
-        reestimate_batchnorm(aware, train_data)
     return Optimized(keeper.finish(aware), dict.fromkeys(names, 8), left_out, rows)

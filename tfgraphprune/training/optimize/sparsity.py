@@ -9,7 +9,6 @@ import numpy as np
 
 from tfgraphprune.batches import Data
 from tfgraphprune.errors import ToleranceError, UserError
-from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
 from tfgraphprune.training.finetune import finetune, steps_an_epoch
 from tfgraphprune.training.optimize.stage import Optimized, check_training, run_stage
 from tfgraphprune.training.optimize.wrapping import layer_at, wrap_kernels
@@ -125,8 +124,6 @@ def train(
         **training,
     )
     plain = strip(wrapped)
-    # The moving averages still remember the weights that went.
-    reestimate_batchnorm(plain, train_data)
     reached = {name: _share_of_zeros(layer_at(plain, name)) for name in names}
     for name in names:
         _check_zeros(name, layer_at(plain, name), sparsity, pattern)
