@@ -6,8 +6,9 @@ import tf_keras as keras
 
 import tfgraphprune as tgp
 from tfgraphprune.models import digits_cnn
-from tfgraphprune.pruning.batchnorm import batchnorms
+from tfgraphprune.pruning.batchnorm import BatchNormEstimator, batchnorms
 from tfgraphprune.shipping import accuracy
+from tfgraphprune.training.augment import epoch_dataset
 
 
 class _Statistics(keras.callbacks.Callback):
@@ -38,3 +39,16 @@ def test_statistics_are_estimated_where_the_averages_lag(digits, momentum, froze
     tgp.finetune(model, few, epochs=1, batch_size=64, callbacks=(seen,), verbose=0)  # 12 steps
     now = [layer.moving_mean.numpy() for layer in batchnorms(model)]
     assert estimated == any(not np.array_equal(a, b) for a, b in zip(seen.left, now, strict=True))
+
+
+def test_statistics_are_those_of_images_as_training_sees_them(digits):
+    model = digits_cnn()
+    tgp.finetune(model, digits.train, epochs=1, augment="shift", verbose=0)
+    left = [layer.moving_mean.numpy() for layer in batchnorms(model)]
+    data = digits.train
+    seen = epoch_dataset(data, batch_size=64, seed=0, epoch=1, augment="shift")
+    BatchNormEstimator(model).run(x for x, _ in seen)
+    for mine, layer in zip(left, batchnorms(model), strict=True):
+        np.testing.assert_allclose(mine, layer.moving_mean.numpy(), rtol=1e-5, atol=1e-6)
+    tgp.reestimate_batchnorm(model, data)
+    assert np.abs(left[0] - batchnorms(model)[0].moving_mean.numpy()).max() > 1e-3
