@@ -11,8 +11,10 @@ import numpy as np
 import tf_keras as keras
 
 import tfgraphprune as tgp
+from configs.universal_policy import get_config
 from tfgraphprune.cost import resolve_limits
 from tfgraphprune.models import load_npz_weights, network_by_name
+from tfgraphprune.policy_training import train_policy
 from tfgraphprune.search.evaluation.evaluator import RewardEvaluator, accuracy_of
 from tfgraphprune.search.loop import run_search
 from tfgraphprune.search.plan_problem import PlanProblem
@@ -99,6 +101,18 @@ class Cells:
                 model, graph, problem.evaluator.plan(history.best_counts), seed
             )
         return row
+
+    def universal(self, name: str, seed: int, options: dict[str, Any]) -> dict[str, Any]:
+        """Train a policy on many networks, as the shipped one was."""
+        config = get_config()
+        config.seed = seed
+        config.data.cifar10.dir, config.data.cifar10.download = self._data_dir, False
+        with config.search.options.unlocked():
+            config.search.options.update(options)
+        started = time.perf_counter()
+        policy = train_policy(config, self._workdir / "universal" / name)
+        policy.save(self._workdir / "policies" / name, overwrite=True)
+        return {"trained_on": policy.record["trained_on"], "seconds": time.perf_counter() - started}
 
     def zero_shot(self, network: str, ratio: float, policy: str, seed: int) -> dict[str, Any]:
         """The reward of a policy's plan on a network that it has not seen."""

@@ -22,6 +22,8 @@ ABLATIONS = {
 }
 UNSEEN = ("resnet56", "vgg16_bn:0.25", "mobilenet_v2:0.5")
 FEW = 50
+UNIVERSAL = {"": {}, "no_motifs": {"encoder": "gcn"}, "no_edges": {"encoder": "features"}}
+"""Policies made as the shipped one is; of that, seed 0 is the shipped one itself."""
 
 
 def cells() -> dict[str, tuple[str, dict[str, Any]]]:
@@ -45,15 +47,23 @@ def cells() -> dict[str, tuple[str, dict[str, Any]]]:
     for network in UNSEEN[1:]:
         found[f"dense/{network}"] = "dense", {"network": network}
     for seed in SEEDS:
-        sources = {"resnet20": f"resnet20_0.5_sac_{seed}", "pretrained": "pretrained"}
+        sources = {"resnet20": f"resnet20_0.5_sac_{seed}"}
+        for name, options in UNIVERSAL.items():
+            source = f"pretrained {name}".strip()
+            shipped = not name and seed == 0
+            sources[source] = "pretrained" if shipped else f"{source.replace(' ', '_')}_{seed}"
+            if not shipped:
+                found[f"policy/{source}/{seed}"] = "universal", {
+                    "name": sources[source], "seed": seed, "options": options,
+                }  # fmt: skip
         for network in UNSEEN:
             for source, policy in sources.items():
-                if source == "pretrained" and seed:
-                    continue  # one policy is shipped
                 base = {"network": network, "ratio": 0.5, "seed": seed}
                 found[f"transfer/{network}/zero/{source}/{seed}"] = "zero_shot", {
                     **base, "policy": policy,
                 }  # fmt: skip
+                if source.startswith("pretrained no"):
+                    continue
                 found[f"transfer/{network}/few/{source}/{seed}"] = "search", {
                     **base, "method": "sac", "evaluations": FEW, "options": {"policy": policy},
                 }  # fmt: skip

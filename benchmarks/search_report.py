@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.search_protocol import ABLATIONS, AGENTS, RIVALS, UNSEEN
+from benchmarks.search_protocol import ABLATIONS, AGENTS, RIVALS, UNIVERSAL, UNSEEN
 
 Rows = Mapping[str, Any]
 
@@ -30,6 +30,8 @@ def write(rows: Rows, folder: Path) -> str:
         "with the lowest and the highest in brackets; the column *seeds* says which. Area:",
         "under the curve of the best reward so far over images forwarded, up to those of 200",
         "evaluations. x86 CPU with 2 cores, float32; seconds of a machine that other work shared.",
+        "*pretrained* of seed 0 is the policy that is shipped, of other seeds one that was made in",
+        "the same way (`configs/universal_policy.py`); none of them has seen these networks.",
         "",
     ]
     missing = [name for name, row in rows.items() if row is None]
@@ -53,7 +55,10 @@ def write(rows: Rows, folder: Path) -> str:
         home = "resnet56/0.5/" if network == "resnet56" else base
         lines += _section(
             rows, f"Transfer to {network} at 50% of MACs", base + "{}/",
-            ("zero/resnet20", "zero/pretrained", "few/resnet20", "few/pretrained"),
+            (
+                "zero/resnet20", *(f"zero/pretrained {name}".strip() for name in UNIVERSAL),
+                "few/resnet20", "few/pretrained",
+            ),
             ("best_at_50", "best", "seconds"),
             also={
                 **{m: f"{home}{m}/" for m in ("uniform", "knapsack", "sensitivity")},
