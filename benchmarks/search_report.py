@@ -59,7 +59,7 @@ def write(rows: Rows, folder: Path) -> str:
                 "zero/resnet20", *(f"zero/pretrained {name}".strip() for name in UNIVERSAL),
                 "few/resnet20", "few/pretrained",
             ),
-            ("best_at_50", "best", "seconds"),
+            ("best_at_50", "best_at_100", "best", "seconds"),
             also={
                 **{m: f"{home}{m}/" for m in ("uniform", "knapsack", "sensitivity")},
                 "sac, 200 evaluations": f"{home}sac/",
