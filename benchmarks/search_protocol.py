@@ -7,9 +7,10 @@ from typing import Any
 SEEDS = (0, 1, 2)
 AGENTS = ("sac", "sac_sequential", "ddpg", "ppo")
 RIVALS = (
-    "uniform", "random", "sensitivity", "netadapt", "knapsack", "evolution", "cma_es", "bottleneck",
+    "uniform", "random", "sensitivity", "least_change", "netadapt", "knapsack", "evolution",
+    "cma_es", "bottleneck",
 )  # fmt: skip
-ONE_SHOT = ("uniform", "knapsack")
+ONE_SHOT = ("uniform", "knapsack", "least_change")
 """Methods whose seed changes the calibration images only."""
 
 ABLATIONS = {
@@ -22,6 +23,9 @@ ABLATIONS = {
 }
 UNSEEN = ("resnet56", "vgg16_bn:0.25", "mobilenet_v2:0.5")
 FEW = 100
+AT_ONCE = ("uniform", "knapsack", "least_change", "sensitivity")
+"""What a plan without a search is compared with."""
+
 UNIVERSAL = {"": {}, "no_motifs": {"encoder": "gcn"}, "no_edges": {"encoder": "features"}}
 """Policies made as the shipped one is; of that, seed 0 is the shipped one itself."""
 
@@ -67,7 +71,7 @@ def cells() -> dict[str, tuple[str, dict[str, Any]]]:
                 found[f"transfer/{network}/few/{source}/{seed}"] = "search", {
                     **base, "method": "sac", "evaluations": FEW, "options": {"policy": policy},
                 }  # fmt: skip
-            for method in ("uniform", "knapsack", "sensitivity", "sac"):
+            for method in (*AT_ONCE, "sac"):
                 if network == "resnet56":
                     continue  # in the first table
                 found[f"transfer/{network}/{method}/{seed}"] = "search", {

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.search_protocol import ABLATIONS, AGENTS, RIVALS, UNIVERSAL, UNSEEN
+from benchmarks.search_protocol import ABLATIONS, AGENTS, AT_ONCE, RIVALS, UNIVERSAL, UNSEEN
 
 Rows = Mapping[str, Any]
 
@@ -61,7 +61,7 @@ def write(rows: Rows, folder: Path) -> str:
             ),
             ("best_at_50", "best_at_100", "best", "seconds"),
             also={
-                **{m: f"{home}{m}/" for m in ("uniform", "knapsack", "sensitivity")},
+                **{m: f"{home}{m}/" for m in AT_ONCE},
                 "sac, 200 evaluations": f"{home}sac/",
             },
         )  # fmt: skip

@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 import tf_keras as keras
 
 import tfgraphprune as tgp
-from tfgraphprune.embedding.sensitivity import output_changes
+from tfgraphprune.cost.projection import Limit, Projection
+from tfgraphprune.embedding.sensitivity import least_changing, output_changes
 from tfgraphprune.pruning.criteria import l2
 
 L = keras.layers
@@ -35,3 +37,34 @@ def test_a_group_that_nothing_depends_on_changes_nothing():
     assert forwarded == 16 * (1 + 2 * 2)
     for ours, same in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, same)
+
+
+def projection(sizes, prices, share):
+    sizes, prices = np.array(sizes), np.array(prices, float)
+    limit = Limit("cost", lambda counts: np.asarray(counts) @ prices, share * (sizes @ prices))
+    return Projection(sizes, np.ones(len(sizes), int), (limit,), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("half", "quarter", "prices", "order"),
+    [
+        ((0.1, 0.4), (0.2, 0.8), (1, 1), (0, 1)),  # who changes less is cut more
+        ((0.2, 0.2), (0.5, 0.5), (4, 1), (0, 1)),  # or who costs more
+        ((0.0, 0.4), (0.0, 0.8), (1, 1), (0, 1)),
+        ((0.4, 0.1), (0.1, 0.2), (1, 1), (1, 0)),  # a quarter never counts as better than a half
+    ],
+)
+def test_channels_go_where_the_outputs_change_least_for_the_cost(half, quarter, prices, order):
+    columns = {"change_at_half": np.array(half), "change_at_quarter": np.array(quarter)}
+    budget = projection([40, 40], prices, 0.6)
+    counts = least_changing(budget, columns)
+    assert budget.fits(counts) and not budget.fits(counts + (counts < 40))
+    cut, kept = order
+    assert counts[cut] < counts[kept]
+
+
+@pytest.mark.parametrize("change", [0.0, 0.3])
+def test_groups_that_change_alike_are_cut_alike(change):
+    columns = {"change_at_half": np.full(3, change), "change_at_quarter": np.full(3, 2 * change)}
+    counts = least_changing(projection([30, 30, 30], [1, 1, 1], 0.5), columns)
+    assert counts.max() - counts.min() <= 1 and counts.sum() == 45

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
 
 from tfgraphprune.cost.projection import Limit, Projection
-from tfgraphprune.embedding.group_graph import GroupGraph
+from tfgraphprune.embedding.group_graph import GUESS, GroupGraph
 from tfgraphprune.search.problem import Execution, Outcome
 from tfgraphprune.search.searcher import Searcher, random_action
 
@@ -22,6 +23,15 @@ def chain_graph(groups: int, seed: int = 0, features: int = 6) -> GroupGraph:
         random.uniform(0, 1, (groups, features)).astype(np.float32),
         np.stack([forward, forward.T]),
         tuple(f"feature_{i}" for i in range(features)),
+    )
+
+
+def with_guess(graph: GroupGraph, guess: Sequence[float]) -> GroupGraph:
+    """The graph with a further feature: the action that policies depart from."""
+    return replace(
+        graph,
+        features=np.concatenate([graph.features, np.array(guess)[:, None]], 1),
+        feature_names=(*graph.feature_names, GUESS),
     )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.search.synthetic import PatternProblem, Stopped, StoppingProblem
+from tests.search.synthetic import PatternProblem, Stopped, StoppingProblem, with_guess
 from tfgraphprune.errors import UserError
 
 pytest.importorskip("tf_agents")
@@ -55,6 +55,16 @@ def test_the_last_turns_and_the_policy_agree_on_the_most_likely_action(trained):
     # One more training step came after the last turn.
     last = np.array(found.histories[-1].rows[-1]["counts"])
     assert np.abs(np.array(problem.execute(action).counts) - last).max() <= 3
+
+
+def test_each_problem_is_tried_at_its_guess_second():
+    problems = [PatternProblem(3), PatternProblem(5, seed=1)]
+    for problem in problems:
+        problem.graph = with_guess(problem.graph, np.linspace(-0.8, 0.8, len(problem.graph.names)))
+    found = joint(problems, 16, options={**TINY, "warmup": 4})
+    for problem, history in zip(problems, found.histories, strict=True):
+        expected = problem.execute(problem.graph.guess).counts
+        assert tuple(history.rows[1]["counts"]) == expected != tuple(history.rows[0]["counts"])
 
 
 def short(first, **more):

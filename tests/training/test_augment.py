@@ -65,8 +65,23 @@ def test_crop_flip_mirrors_about_half():
 
 
 def test_without_augmentation_a_data_set_is_passed_through():
-    data = tf.data.Dataset.from_tensors((X, Y))
-    assert epoch_dataset(data, batch_size=1, seed=0, epoch=0) is data
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
+    for ours, theirs in zip(epoch_dataset(data, batch_size=1, seed=0, epoch=0), data, strict=True):
+        for left, right in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("augment", [None, "shift"])
+def test_autotuning_is_off_unless_the_maker_of_a_data_set_chose_it(augment):
+    chosen = {"batch_size": 5, "seed": 0, "epoch": 0, "augment": augment}
+    batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(5)
+    options = tf.data.Options()
+    options.autotune.enabled = True
+    options.threading.private_threadpool_size = 2
+    theirs = epoch_dataset(batches.with_options(options), **chosen).options()
+    assert theirs.autotune.enabled and theirs.threading.private_threadpool_size == 2
+    for data in ((X, Y), batches):
+        assert epoch_dataset(data, **chosen).options().autotune.enabled is False
 
 
 def test_a_data_set_keeps_its_order_and_each_batch_is_moved_in_its_own_way():

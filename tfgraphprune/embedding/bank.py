@@ -25,6 +25,7 @@ class GraphBank:
         graphs: as given.
         size: groups of the largest graph, to which the others are padded.
         features: float32 `[P, N, F]`.
+        guess: float32 `[P, N]`, the actions that policies depart from.
         mask: float32 `[P, N]`, 1 for groups and 0 for padding.
         adjacency: float32 `[P, R, N, N]`.
         filters: float32 `[P, R, N, N]`, `D^-1 (adjacency + I)`: a mean over the neighbours
@@ -49,6 +50,7 @@ class GraphBank:
                 raise UserError("all graphs of a bank must have the same features and relations.")
         self.size = max(len(graph.names) for graph in self.graphs)
         self.features = _stack([g.features for g in self.graphs], (self.size, None))
+        self.guess = _stack([g.guess for g in self.graphs], (self.size,))
         self.mask = _stack([np.ones(len(g.names)) for g in self.graphs], (self.size,))
         self.adjacency = _stack(
             [g.adjacency for g in self.graphs], (len(first.adjacency), self.size, self.size)

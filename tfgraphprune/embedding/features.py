@@ -13,8 +13,9 @@ import numpy as np
 
 from tfgraphprune.cost.model_cost import dense_counts, macs_cost, params_cost
 from tfgraphprune.cost.projection import Limit
-from tfgraphprune.embedding.group_graph import GroupGraph
+from tfgraphprune.embedding.group_graph import GUESS, GroupGraph
 from tfgraphprune.embedding.motifs import motifs_of
+from tfgraphprune.embedding.sensitivity import KEPT
 from tfgraphprune.graph.groups import ChannelGroup
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.criteria import l1, l2
@@ -44,6 +45,7 @@ FEATURES = (
     "bytes_target",
     "change_at_half",
     "change_at_quarter",
+    GUESS,
 )
 
 RELATIONS = ("forward", "backward", "side_by_side")
@@ -61,7 +63,8 @@ def group_graph(
         graph: the layer graph.
         limits: the resolved budget, whose targets become features of every node.
         sensitivity: columns `change_at_half` and `change_at_quarter` of float `[groups]`, how
-            much the outputs change where a group alone is cut; zeros by default.
+            much the outputs change where a group alone is cut, and `GUESS`, the action of the
+            plan that follows from them; zeros by default.
 
     Returns:
         Features float32 `[groups, len(FEATURES)]` and adjacency float32
@@ -75,7 +78,7 @@ def group_graph(
         **_depths(forward),
         **_importance(graph, groups),
         **_targets(graph, limits),
-        **{name: np.zeros(len(groups)) for name in ("change_at_half", "change_at_quarter")},
+        **{name: np.zeros(len(groups)) for name in (*KEPT, GUESS)},
         **(sensitivity or {}),
     }
     features = np.stack([columns[name] for name in FEATURES], axis=1).astype(np.float32)

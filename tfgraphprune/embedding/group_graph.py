@@ -9,6 +9,9 @@ import numpy as np
 
 from tfgraphprune.errors import UserError
 
+GUESS = "guess"
+"""The feature that is an action already, from which policies depart."""
+
 
 @dataclass(frozen=True, eq=False)
 class Motifs:
@@ -100,6 +103,13 @@ class GroupGraph:
             wanted, found = (groups, len(motifs.nodes)), getattr(motifs, name).shape
             if found != wanted:
                 raise UserError(f"the motifs' {name} must have the shape {wanted}, not {found}.")
+
+    @property
+    def guess(self) -> np.ndarray:
+        """The action that policies depart from, float32 `[G]`; 0 where no feature is one."""
+        if GUESS not in self.feature_names:
+            return np.zeros(len(self.names), np.float32)
+        return self.features[:, self.feature_names.index(GUESS)]
 
     def permute(self, order: Sequence[int]) -> GroupGraph:
         """The same graph with its groups in another order; group `order[i]` becomes group `i`.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfgraphprune.batches import length, model_inputs
+from tfgraphprune.cost.allocation import greedy
+from tfgraphprune.cost.projection import Projection
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.batchnorm import BatchNormEstimator
 from tfgraphprune.pruning.criteria import Importance
@@ -16,6 +19,8 @@ from tfgraphprune.pruning.plan import most_important
 
 KEPT = {"change_at_half": 0.5, "change_at_quarter": 0.25}
 """The columns, and the share of channels that stays for each."""
+
+_EVEN = 0.02
 
 
 def output_changes(
@@ -54,6 +59,34 @@ def output_changes(
             values.append(change / (1 + change))
         columns[name] = np.array(values)
     return columns, length(images) * (1 + len(KEPT) * len(groups))
+
+
+def least_changing(projection: Projection, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The plan by these samples alone: channels go where the outputs change least for the cost.
+
+    Greedy allocation as in Li et al., "Pruning Filters for Efficient ConvNets" (ICLR 2017), on
+    changes of outputs in place of losses of accuracy: they are added over the groups, and lie on
+    lines between the samples.
+
+    Args:
+        projection: sizes, smallest widths and limits.
+        columns: as of `output_changes`.
+
+    Returns:
+        Counts, int `[groups]`, at the limits or just below.
+    """
+    half, quarter = (columns[name] for name in KEPT)
+    quarter = np.maximum(quarter, 1.2 * half)  # a smaller group never does better
+    shares = (0.0, *sorted(KEPT.values()), 1.0)
+    changes = np.stack([2 * quarter - half, quarter, half, np.zeros(len(half))], 1)
+    # Groups that change nothing are cut alike, and not to the bone before others begin.
+    even = _EVEN * (half.mean() or 1.0)
+
+    def loss(group: int, count: int) -> float:
+        share = count / projection.sizes[group]
+        return float(np.interp(share, shares, changes[group])) + even * (1 - share) ** 2
+
+    return greedy(projection, loss)
 
 
 def _distance(dense: np.ndarray, cut: np.ndarray) -> float:

@@ -18,7 +18,7 @@ from tfgraphprune.search.determinism import deterministic_ops
 from tfgraphprune.search.history import SearchHistory
 from tfgraphprune.search.policy import Policy
 from tfgraphprune.search.problem import SearchProblem
-from tfgraphprune.search.searcher import random_action, settings_from
+from tfgraphprune.search.searcher import near, random_action, settings_from
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +47,9 @@ def run_joint(
 ) -> JointResult:
     """Train one SAC policy on all problems, which take turns.
 
-    Rewards are standardised for each problem by its first, random episodes; the last turn of
-    each is the policy's most likely action. Resumes from `checkpoint_dir` like `run_search`.
+    Rewards are standardised for each problem by its first episodes, which are random or near the
+    graph's guess; the last turn of each is the policy's most likely action. Resumes from
+    `checkpoint_dir` like `run_search`.
 
     Args:
         problems: of equal features; their groups may differ in number.
@@ -138,11 +139,14 @@ class _Episodes:
             self._learner.learn()
 
     def _action(self, episode: int, turn: int, number: int) -> np.ndarray:
-        groups = len(self._problems[number].graph.names)
+        guess = self._problems[number].graph.guess
         if self._settings.policy is None:
             if turn == 0:
-                return np.zeros(groups, np.float32)
+                return np.zeros_like(guess)
             if turn < self._warmup:
-                return random_action(groups, self._seed, episode)
+                drawn = random_action(len(guess), self._seed, episode)
+                if not (self._settings.guided and guess.any()) or turn % 2 == 0:
+                    return drawn
+                return guess if turn == 1 else near(guess, drawn)
         greedy, exploring = self._learner.act(episode, number)
         return greedy if turn in (0, self._rounds - 1) else exploring

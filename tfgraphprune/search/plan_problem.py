@@ -11,8 +11,8 @@ import numpy as np
 from tfgraphprune.batches import rows_of
 from tfgraphprune.cost.projection import Limit, Projection
 from tfgraphprune.embedding.features import group_graph
-from tfgraphprune.embedding.group_graph import GroupGraph
-from tfgraphprune.embedding.sensitivity import output_changes
+from tfgraphprune.embedding.group_graph import GUESS, GroupGraph
+from tfgraphprune.embedding.sensitivity import least_changing, output_changes
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.search.evaluation.evaluator import RewardEvaluator
 from tfgraphprune.search.problem import Execution
@@ -90,7 +90,10 @@ class PlanProblem:
         if changes is None and images is not None:
             some = rows_of(images, slice(SENSITIVITY_EXAMPLES))
             changes = output_changes(layers, some, evaluator.importance)
-        columns, forwarded = changes or (None, 0)
+        columns, forwarded = changes or ({}, 0)
+        if columns:
+            counts = least_changing(projection, columns)
+            columns = {**columns, GUESS: _action_of(projection, counts)}
         graph = group_graph(layers, limits, columns)
         return cls(layers, graph, projection, evaluator, training, forwarded)
 
@@ -105,13 +108,17 @@ class PlanProblem:
 
     def action_of(self, counts: Sequence[int]) -> np.ndarray:
         """An action whose execution comes as near to these counts as the budget allows."""
-        within = np.clip(counts, self.projection.lowest, self.projection.sizes)
-        scores = self.projection.scores_of(within, 0.0, np.zeros(len(within)), exact=True)
-        middle = (scores.max() + scores.min()) / 2
-        return np.clip((scores - middle) / SCORE_SCALE, -1, 1).astype(np.float32)
+        return _action_of(self.projection, counts)
 
     def reward(self, counts: Sequence[int], at_least: float = -math.inf) -> float:
         """The reward of the masked network with these channel counts."""
         reward, images = self.evaluator.reward(counts, at_least)
         self.images += images
         return reward
+
+
+def _action_of(projection: Projection, counts: Sequence[int] | np.ndarray) -> np.ndarray:
+    within = np.clip(counts, projection.lowest, projection.sizes)
+    scores = projection.scores_of(within, 0.0, np.zeros(len(within)), exact=True)
+    middle = (scores.max() + scores.min()) / 2
+    return np.clip((scores - middle) / SCORE_SCALE, -1, 1).astype(np.float32)

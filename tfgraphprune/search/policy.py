@@ -71,9 +71,7 @@ class Policy:
         number = tf.zeros([1], tf.int32)
         head(features, number)
         head.set_weights(self.actor)
-        # As the actor squashes its means.
-        mean = head(features, number)[0, :, 0].numpy()
-        return np.tanh(MEAN_BOUND * np.tanh(mean / MEAN_BOUND))
+        return np.tanh(bounded_mean(head(features, number)[0, :, 0], graph.guess).numpy())
 
     def check(self, graph: GroupGraph) -> None:
         """Whether the policy can read a graph.
@@ -118,8 +116,23 @@ class Policy:
         return arrays
 
 
-MEAN_BOUND = 2.5
-"""Means before the squashing lie in (-2.5, 2.5), where its gradient does not vanish."""
+_MEAN_BOUND = 2.5
+_GUESS_BOUND = 0.95
+
+
+def bounded_mean(outputs: tf.Tensor, guess: tf.Tensor | np.ndarray) -> tf.Tensor:
+    """Means of actions before tanh squashes them: where the outputs are 0, those of the guess.
+
+    Residual policy learning (Silver et al., 2018, arXiv 1812.06298): what is learned is how far to
+    depart from a plan that is sensible by itself. Means lie in (-2.5, 2.5), where the gradient of
+    tanh does not vanish.
+
+    Args:
+        outputs: of the actor, float32.
+        guess: actions, of a shape that broadcasts to that of the outputs.
+    """
+    start = tf.atanh(tf.clip_by_value(guess, -_GUESS_BOUND, _GUESS_BOUND))
+    return _MEAN_BOUND * tf.tanh(tf.atanh(start / _MEAN_BOUND) + outputs / _MEAN_BOUND)
 
 
 def load_policy(folder: str | os.PathLike) -> Policy:

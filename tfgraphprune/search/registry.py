@@ -61,6 +61,7 @@ SEARCHERS: dict[str, SearcherEntry] = {
     "uniform": _rival("simple", "UniformSearch"),
     "random": _rival("simple", "RandomSearch"),
     "sensitivity": _rival("sensitivity", "SensitivitySearch"),
+    "least_change": _rival("least_change", "LeastChangeSearch"),
     "netadapt": _rival("netadapt", "NetAdaptSearch"),
     "knapsack": _rival("knapsack", "KnapsackSearch", needs_classes=True),
     "capacity": _rival("capacity", "CapacitySearch"),

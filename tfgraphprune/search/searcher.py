@@ -120,9 +120,18 @@ def settings_from(kind: type[S], options: Mapping[str, Any]) -> S:
     return kind(**options)
 
 
+_NEAR = 0.4
+"""How far random actions go from a plan that they stay near."""
+
+
 def random_action(groups: int, seed: int, episode: int) -> np.ndarray:
     """Float32 `[groups]` uniform in [-1, 1], from `(seed, episode)`."""
     return generator(seed, episode).uniform(-1, 1, groups).astype(np.float32)
+
+
+def near(action: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """An action on the way from another one towards one that was drawn."""
+    return np.clip(action + _NEAR * drawn, -1, 1)
 
 
 def generator(seed: int, *purposes: int) -> np.random.Generator:

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from tf_agents.specs import tensor_spec
 
-from tests.search.synthetic import chain_graph
+from tests.search.synthetic import chain_graph, with_guess
 from tfgraphprune.embedding.bank import GraphBank
 from tfgraphprune.embedding.group_graph import Motifs
 from tfgraphprune.search.agents.networks import LOG_STD_BOUNDS, GroupActor, GroupCritic
@@ -64,6 +64,19 @@ def test_any_number_of_groups(groups):
     assert distribution.log_prob(sample).shape == (1,)
     assert np.isfinite(distribution.log_prob(sample))
     assert np.isfinite(value(critic(graph), graph.features, sample[0]))
+
+
+def test_actions_depart_from_the_guess():
+    guess = np.linspace(-1, 1, 5, dtype=np.float32)
+    graph = with_guess(chain_graph(5), guess)
+    made = actor(graph)
+    first = actions(made, graph.features)
+    assert np.corrcoef(first, guess)[0, 1] > 0.8
+    *hidden, kernel, bias = made.get_weights()
+    made.set_weights([*hidden, 0 * kernel, 0 * bias])
+    np.testing.assert_allclose(
+        actions(made, graph.features), np.clip(guess, -0.95, 0.95), atol=1e-5
+    )
 
 
 def test_actions_and_gradients_differ_across_states():

@@ -8,7 +8,7 @@ from tf_agents.utils import common
 
 from tests.search.agents.episodes import check_that_a_stop_changes_nothing
 from tests.search.agents.episodes import play as run
-from tests.search.synthetic import PatternProblem, chain_graph
+from tests.search.synthetic import PatternProblem, chain_graph, with_guess
 from tfgraphprune.errors import UserError
 from tfgraphprune.search.agents.sac import SacSearch
 from tfgraphprune.search.agents.sac_learner import SacLearner, SacSettings
@@ -114,6 +114,22 @@ def test_episodes_start_uniform_then_random_then_explore_then_settle(searched):
     assert np.abs(explored[0] - explored[1]).max() > 1e-2
     assert np.abs(explored[1] - greedy).max() > 1e-2
     np.testing.assert_array_equal(explored[1], explored[2])
+
+
+def test_random_episodes_start_at_the_guess_and_stay_near_it_by_turns():
+    problem = PatternProblem(4)
+    guess = np.float32([0.9, -0.6, 0.2, -0.3])
+    problem.graph = with_guess(problem.graph, guess)
+    guided, free = (
+        SacSearch(problem, 40, seed=0, options=SHORT | {"guided": guided})
+        for guided in (True, False)
+    )
+    np.testing.assert_array_equal(guided.propose(1), guess)
+    distances = [np.abs(guided.propose(episode) - guess).max() for episode in range(2, 10)]
+    assert max(distances[1::2]) <= 0.4 + 1e-6 and min(distances[::2]) > 0.4
+    for episode in (2, 4, 6):
+        np.testing.assert_array_equal(guided.propose(episode), free.propose(episode))
+    assert np.abs(free.propose(1) - guess).max() > 0.1
 
 
 def test_the_critics_start_apart_and_their_targets_start_on_them():

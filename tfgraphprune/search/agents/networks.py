@@ -18,7 +18,7 @@ from tf_agents.specs import distribution_spec, tensor_spec
 from tfgraphprune.embedding.bank import GraphBank
 from tfgraphprune.embedding.encoder import pooled
 from tfgraphprune.embedding.head import GroupHead
-from tfgraphprune.search.policy import MEAN_BOUND
+from tfgraphprune.search.policy import bounded_mean
 
 LOG_STD_BOUNDS = (-4.0, 0.7)
 LOG_STD_START = -0.5
@@ -30,7 +30,8 @@ Observation = dict[str, Any]
 class GroupActor(network.DistributionNetwork):
     """A squashed normal distribution over one action a group.
 
-    Each group's mean and standard deviation come from its own embedding and the mean of all.
+    Each group's mean and standard deviation come from its own embedding and the mean of all; the
+    mean is how far to depart from the graph's guess.
 
     Args:
         input_tensor_spec: of an `Observation`.
@@ -70,6 +71,7 @@ class GroupActor(network.DistributionNetwork):
             ),
             name=name,
         )
+        self._bank = bank
         self._head = GroupHead(bank, encoder, hidden, layers, seed, units=2)
 
     def call(
@@ -81,9 +83,10 @@ class GroupActor(network.DistributionNetwork):
     ) -> tuple[tfp.distributions.Distribution, Any]:
         """The distribution of actions for a batch of observations, with or without time."""
         squash = BatchSquash(len(inputs["graph"].shape))
-        outputs = self._head(squash.flatten(inputs["features"]), squash.flatten(inputs["graph"]))
+        graph = squash.flatten(inputs["graph"])
+        outputs = self._head(squash.flatten(inputs["features"]), graph)
         mean, log_std = tf.unstack(outputs, axis=-1)
-        mean = MEAN_BOUND * tf.tanh(mean / MEAN_BOUND)
+        mean = bounded_mean(mean, self._bank.of(self._bank.guess, graph))
         log_std = tf.clip_by_value(log_std + LOG_STD_START, *LOG_STD_BOUNDS)
         distribution = self.output_spec.build_distribution(
             loc=squash.unflatten(mean), scale=squash.unflatten(tf.exp(log_std))

@@ -13,19 +13,16 @@ from tfgraphprune.search.plan_problem import PlanProblem
 from tfgraphprune.search.policy import Policy
 from tfgraphprune.search.problem import Outcome, Proposal, SearchProblem
 from tfgraphprune.search.rivals.knapsack import gradient_images, knapsack_action
-from tfgraphprune.search.searcher import Searcher, random_action
-
-_NEAR = 0.4
-"""How far random actions go from the knapsack's, where they stay near it."""
+from tfgraphprune.search.searcher import Searcher, near, random_action
 
 
 class SacSearch(Searcher):
     """TF-Agents' SAC on a problem: `SacLearner`, episode by episode.
 
-    Episodes: the uniform plan, the knapsack's (where the reward is the accuracy), random actions,
-    half of them around the knapsack's, then the exploring policy with training in between; the
-    last one is the policy's most likely action. A search that starts from a policy begins with
-    its most likely action and explores with it from there.
+    Episodes: the uniform plan, the knapsack's (where the reward is the accuracy), the graph's
+    guess, random actions, two thirds of them around these two, then the exploring policy with
+    training in between; the last one is the policy's most likely action. A search that starts
+    from a policy begins with its most likely action and explores with it from there.
 
     Args:
         problem: what is searched.
@@ -49,7 +46,8 @@ class SacSearch(Searcher):
         self._warmup = max(1, min(self.settings.warmup, evaluations // 4))
         self.learner = SacLearner([problem], evaluations, seed, self.settings)
         self._losses: dict[str, float] = {}
-        self._guess: np.ndarray | None = None
+        self._known: list[np.ndarray] | None = None
+        self._gradients = 0
 
     def propose(self, episode: int) -> np.ndarray:
         """The action of an episode, float32 `[G]`."""
@@ -63,19 +61,31 @@ class SacSearch(Searcher):
         return greedy if episode in (0, self.evaluations - 1) else exploring
 
     def _random(self, episode: int) -> np.ndarray:
-        """A random action, or one near the knapsack's, or that itself."""
+        """A random action, or one near a plan that is known, or that itself."""
         drawn = random_action(len(self.problem.graph.names), self.seed, episode)
-        problem = self.problem
-        known = isinstance(problem, PlanProblem) and problem.evaluator.is_accuracy
-        if not (self.settings.guided and known and episode % 2):
+        plans = self._plans()
+        turn, number = divmod(episode - 1, len(plans) + 1)
+        if number == len(plans):
             return drawn
-        assert isinstance(problem, PlanProblem)
-        if self._guess is None:
-            self._guess = knapsack_action(problem)
-        if episode == 1:  # charged once, also where a stopped search needs it again
-            problem.images += gradient_images(problem)
-            return self._guess
-        return np.clip(self._guess + _NEAR * drawn, -1, 1)
+        if turn > 0:
+            return near(plans[number], drawn)
+        if number == 0 and isinstance(self.problem, PlanProblem):
+            # Charged once, also where a stopped search needs them again.
+            self.problem.images += self._gradients
+        return plans[number]
+
+    def _plans(self) -> list[np.ndarray]:
+        """Actions that are sensible by themselves: the knapsack's and the graph's guess."""
+        if self._known is None:
+            problem, known = self.problem, []
+            if self.settings.guided:
+                if isinstance(problem, PlanProblem) and problem.evaluator.is_accuracy:
+                    known.append(knapsack_action(problem))
+                    self._gradients = gradient_images(problem)
+                if problem.graph.guess.any():
+                    known.append(problem.graph.guess)
+            self._known = known
+        return self._known
 
     def play(self, proposal: Proposal, floor: float, best: float = -math.inf) -> Outcome:
         """One episode of the environment; the executed action is stored."""

@@ -43,8 +43,8 @@ class SacSettings:
             networks of any size.
         tau: share of the critics that the target critics take over each step.
         clip: largest norm of each gradient.
-        guided: whether the knapsack's plan is tried first and half of the random episodes stay
-            near it.
+        guided: whether the knapsack's plan and the graph's guess are tried first and two thirds
+            of the random episodes stay near them.
         policy: a `Policy`, or the folder of a saved one, to start from; encoder, hidden and
             layers are then the policy's.
     """

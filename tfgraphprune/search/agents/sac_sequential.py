@@ -24,7 +24,7 @@ from tfgraphprune.search.agents.sequential import (
     dynamic_columns,
 )
 from tfgraphprune.search.agents.stateless import StatelessSacAgent
-from tfgraphprune.search.policy import MEAN_BOUND
+from tfgraphprune.search.policy import bounded_mean
 from tfgraphprune.search.problem import Outcome, SearchProblem
 
 
@@ -221,7 +221,7 @@ class SquashedActor(network.DistributionNetwork):
         """The distribution of actions for observations `[batch]`."""
         numbers = _numbers(self._head, self._bank, inputs, dynamic_columns(inputs))
         mean, log_std = tf.split(numbers, 2, axis=-1)
-        mean = MEAN_BOUND * tf.tanh(mean / MEAN_BOUND)
+        mean = bounded_mean(mean, 0.0)
         log_std = tf.clip_by_value(log_std + LOG_STD_START, *LOG_STD_BOUNDS)
         distribution = self.output_spec.build_distribution(loc=mean, scale=tf.exp(log_std))
         return distribution, network_state

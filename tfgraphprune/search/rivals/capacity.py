@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfgraphprune.cost.allocation import spent
 from tfgraphprune.cost.model_cost import dense_counts, macs_cost
 from tfgraphprune.cost.projection import Projection
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.search.plan_problem import PlanProblem
 from tfgraphprune.search.problem import SearchProblem
-from tfgraphprune.search.rivals.allocation import spent
 from tfgraphprune.search.rivals.knapsack import solve
 from tfgraphprune.search.searcher import Searcher
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfgraphprune.batches import length
+from tfgraphprune.cost.allocation import spent
 from tfgraphprune.cost.projection import Projection
 from tfgraphprune.pruning.criteria import Taylor
 from tfgraphprune.search.plan_problem import PlanProblem
 from tfgraphprune.search.problem import SearchProblem
-from tfgraphprune.search.rivals.allocation import spent
 from tfgraphprune.search.searcher import Searcher
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tfgraphprune.cost.allocation import spent
 from tfgraphprune.search.problem import Outcome, Probe, Proposal, SearchProblem
-from tfgraphprune.search.rivals.allocation import spent
 from tfgraphprune.search.searcher import Searcher
 
 

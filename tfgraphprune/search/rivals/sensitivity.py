@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tfgraphprune.cost.allocation import excess, greedy
 from tfgraphprune.search.problem import Outcome, Probe, Proposal, SearchProblem
-from tfgraphprune.search.rivals.allocation import excess, greedy
 from tfgraphprune.search.searcher import Searcher
 
 
