@@ -78,5 +78,7 @@ def get_config() -> ConfigDict:
     options.steps = 10
     # Transitions a training step.
     options.batch = 128
+    # Share of the policy's weights that each plan keeps (Polyak averaging).
+    options.averaging = 0.995
 
     return config

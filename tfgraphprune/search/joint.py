@@ -48,7 +48,7 @@ def run_joint(
     """Train one SAC policy on all problems, which take turns.
 
     Rewards are standardised for each problem by its first episodes, which are random or near the
-    graph's guess; the last turn of each is the policy's most likely action. Resumes from
+    graph's guess; the last turn of each is the plan of the policy that is handed back. Resumes from
     `checkpoint_dir` like `run_search`.
 
     Args:
@@ -148,5 +148,7 @@ class _Episodes:
                 if not (self._settings.guided and guess.any()) or turn % 2 == 0:
                     return drawn
                 return guess if turn == 1 else near(guess, drawn)
+        if turn == self._rounds - 1:
+            return self._learner.policy().action(self._problems[number].graph)
         greedy, exploring = self._learner.act(episode, number)
-        return greedy if turn in (0, self._rounds - 1) else exploring
+        return greedy if turn == 0 else exploring

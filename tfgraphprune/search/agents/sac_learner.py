@@ -43,6 +43,8 @@ class SacSettings:
             networks of any size.
         tau: share of the critics that the target critics take over each step.
         clip: largest norm of each gradient.
+        averaging: share of the handed back actor's weights that each episode keeps, the rest
+            being the trained ones' (Polyak averaging); 0 hands back the last weights.
         guided: whether the knapsack's plan and the graph's guess are tried first and two thirds
             of the random episodes stay near them.
         policy: a `Policy`, or the folder of a saved one, to start from; encoder, hidden and
@@ -60,6 +62,7 @@ class SacSettings:
     alpha: float = 0.6
     tau: float = 0.01
     clip: float = 5.0
+    averaging: float = 0.0
     guided: bool = True
     policy: Any = None
 
@@ -100,6 +103,8 @@ class SacLearner:
         if start is not None:
             start.check(problems[0].graph)
             self._load(start)
+        actor, _ = self._networks()
+        self._averages = [tf.Variable(w, trainable=False) for w in actor.weights]
         self.replay = StatelessReplayBuffer(
             self.agent.collect_data_context.transition_spec, batch_size=1, max_length=capacity
         )
@@ -148,20 +153,21 @@ class SacLearner:
         return {"critic_loss": float(critic), "actor_loss": float(actor)}
 
     def policy(self) -> Policy:
-        """The actor's and the critics' weights, apart from any graph."""
-        actor, critics = self._networks()
+        """The actor's averaged and the critics' weights, apart from any graph."""
+        _, critics = self._networks()
         return Policy(
             **self._shape,
             feature_names=self._problems[0].graph.feature_names,
             relations=len(self._problems[0].graph.adjacency),
-            actor=actor.get_weights(),
+            actor=[average.numpy() for average in self._averages],
             critics=[critic.get_weights() for critic in critics],
         )
 
     def state(self) -> dict[str, Any]:
-        """Networks, targets, optimizers, entropy weight, counters, replay, normaliser."""
+        """Networks, targets, optimizers, entropy weight, counters, averages, replay, normaliser."""
         return {
             "agent": self.agent,
+            "averages": self._averages,
             "replay": self.replay,
             "reward_mean": self._means,
             "reward_deviation": self._deviations,
@@ -188,11 +194,15 @@ class SacLearner:
             losses = self.agent.train(self._standardised(self._settings.batch, seed)).extra
             return number + 1, losses.critic_loss, losses.actor_loss
 
-        return tf.while_loop(
+        losses = tf.while_loop(
             lambda number, critic, actor: number < self._settings.steps,
             step,
             (tf.constant(0), tf.constant(0.0), tf.constant(0.0)),
         )[1:]
+        actor, _ = self._networks()
+        for average, weight in zip(self._averages, actor.weights, strict=True):
+            average.assign(weight + self._settings.averaging * (average - weight))
+        return losses
 
     def _standardised(self, count: int, seed: tf.Tensor) -> trajectory.Transition:
         batch = self.replay.sample(count, seed)
