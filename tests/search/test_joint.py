@@ -48,7 +48,7 @@ def test_problems_take_turns_and_each_has_its_history(trained):
         assert history.method == f"problem {number}" and len(history.best_counts) in (4, 8)
 
 
-def test_the_last_turns_and_the_policy_agree_on_the_most_likely_action(trained):
+def test_the_last_turn_is_a_plan_of_the_policy_that_is_handed_back(trained):
     problems, found = trained
     problem = problems[-1]
     action = found.policy.action(problem.graph)

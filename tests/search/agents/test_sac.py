@@ -199,6 +199,23 @@ def test_what_is_learned_is_the_actor_apart_from_the_graph(searched):
     assert policy.action(PatternProblem(9).graph).shape == (9,)
 
 
+def test_what_is_handed_back_is_the_average_of_the_weights():
+    learner = SacLearner([PatternProblem(3)], 8, 0, SacSettings(averaging=0.75, steps=2, batch=4))
+    (actor, _), first = learner._networks(), learner.policy()
+    expected = actor.get_weights()
+    for theirs, ours in zip(first.actor, expected, strict=True):
+        np.testing.assert_array_equal(theirs, ours)
+    for episode in range(3):
+        learner.play(learner.act(episode)[1], 0.0, -np.inf)
+        learner.learn()
+        trained = actor.get_weights()
+        expected = [0.75 * a + 0.25 * w for a, w in zip(expected, trained, strict=True)]
+    for theirs, ours in zip(learner.policy().actor, expected, strict=True):
+        np.testing.assert_allclose(theirs, ours, atol=1e-6)
+    moved = [np.abs(a - w).max() for a, w in zip(learner.policy().actor, trained, strict=True)]
+    assert max(moved) > 1e-4
+
+
 @pytest.mark.parametrize("how", ["given", "saved", "without critics"])
 def test_a_search_starts_from_a_policy(tmp_path, searched, how):
     search, _ = searched
