@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import tf_keras as keras
+from scipy.stats import spearmanr
 
 import tfgraphprune as tgp
 from configs.universal_policy import get_config
 from tfgraphprune.cost import resolve_limits
+from tfgraphprune.cost.projection import Projection
 from tfgraphprune.models import load_npz_weights, network_by_name
 from tfgraphprune.policy_training import train_policy
 from tfgraphprune.search.evaluation.evaluator import RewardEvaluator, accuracy_of
@@ -114,6 +116,40 @@ class Cells:
         policy.save(self._workdir / "policies" / name, overwrite=True)
         return {"trained_on": policy.record["trained_on"], "seconds": time.perf_counter() - started}
 
+    def precision(self, network: str, plans: int = 20) -> dict[str, Any]:
+        """Rewards in bfloat16 against those in float32: 20 plans, from equal to random ratios."""
+        graph = tgp.LayerGraph.from_model(self.model(network))
+        calibration = sample(self.splits.train, CALIBRATION, 0)
+        reward = tuple(part[:REWARD] for part in self.splits.reward)
+        exact, fast = (
+            RewardEvaluator(graph, calibration, reward, precision=p) for p in ("float32", "auto")
+        )
+        projection = Projection.of(graph, resolve_limits(tgp.Budget(macs_ratio=0.5), graph), 0.1)
+        random = np.random.default_rng(0)
+        rewards, seconds, agree = [], [], []
+        for number in range(plans):
+            scores = 3 * number / plans * random.uniform(-1, 1, len(graph.prunable_groups))
+            counts, _ = projection.project(scores)
+            outputs, took = [], []
+            for evaluator in (exact, fast):
+                started = time.perf_counter()
+                outputs.append(evaluator.logits(counts))
+                took.append(time.perf_counter() - started)
+            rewards.append([float(np.mean(o.argmax(-1) == reward[1])) for o in outputs])
+            agree.append(float(np.mean(outputs[0].argmax(-1) == outputs[1].argmax(-1))))
+            seconds.append(took)
+        table, times = np.array(rewards), np.array(seconds)[1:]  # the first plan traces
+        return {
+            "dtype": fast.precision,
+            "rank_correlation": float(spearmanr(*table.T).statistic),
+            "mean_difference": float(np.abs(table[:, 0] - table[:, 1]).mean()),
+            "largest_difference": float(np.abs(table[:, 0] - table[:, 1]).max()),
+            "equal_predictions": float(np.mean(agree)),
+            "float32_ms": float(1e3 * np.median(times[:, 0])),
+            "fast_ms": float(1e3 * np.median(times[:, 1])),
+            "speed_up": float(np.median(times[:, 0] / times[:, 1])),
+        }
+
     def zero_shot(self, network: str, ratio: float, policy: str, seed: int) -> dict[str, Any]:
         """The reward of a policy's plan on a network that it has not seen."""
         graph = tgp.LayerGraph.from_model(self.model(network))
@@ -151,7 +187,8 @@ class Cells:
         used = calibration if reestimate else tuple(part[:0] for part in calibration)
         limits = resolve_limits(tgp.Budget(macs_ratio=ratio), graph)
         return PlanProblem.of(
-            graph, limits, RewardEvaluator(graph, used, reward), training,
+            graph, limits, RewardEvaluator(graph, used, reward, precision="auto"),
+            training,
             images=calibration[0] if searcher_class(method).reads_graph else None,
         )  # fmt: skip
 

@@ -23,6 +23,8 @@ ABLATIONS = {
 }
 UNSEEN = ("resnet56", "vgg16_bn:0.25", "mobilenet_v2:0.5")
 FEW = 100
+PRECISIONS = ("resnet20", "resnet56", "vgg16_bn:0.25", "mobilenet_v2:0.5")
+"""Networks whose rewards in bfloat16 are compared with those in float32."""
 AT_ONCE = ("uniform", "knapsack", "least_change", "sensitivity")
 """What a plan without a search is compared with."""
 
@@ -50,6 +52,8 @@ def cells() -> dict[str, tuple[str, dict[str, Any]]]:
             }  # fmt: skip
     for network in UNSEEN[1:]:
         found[f"dense/{network}"] = "dense", {"network": network}
+    for network in PRECISIONS:
+        found[f"precision/{network}"] = "precision", {"network": network}
     for seed in SEEDS:
         sources = {"resnet20": f"resnet20_0.5_sac_{seed}"}
         for name, options in UNIVERSAL.items():

@@ -94,7 +94,7 @@ def _parsed(text: str, known: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _said(budget: Budget) -> str:
-    return ", ".join(f"{name} {value}" for name, value in vars(budget).items() if value)
+    return ", ".join(f"{name} {value}" for name, value in budget.limits.items())
 
 
 def _train(run: WorkDir, config: Any, number: int, model: Any, splits: Splits, file: str) -> float:

@@ -177,8 +177,9 @@ def front_of(
     from tfgraphprune.search.joint import run_joint  # needs TF-Agents
 
     evaluator = RewardEvaluator(
-        graph, calibration, reward, search.criterion, metric=metric, first_look=search.first_look
-    )
+        graph, calibration, reward, search.criterion, metric=metric,
+        first_look=search.first_look, precision=search.precision,
+    )  # fmt: skip
     some = rows_of(calibration[0], slice(SENSITIVITY_EXAMPLES))
     changes = output_changes(graph, some, evaluator.importance)
     problems = []

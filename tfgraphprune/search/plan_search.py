@@ -166,8 +166,9 @@ def search_graph(
     """
     names = tuple(dict.fromkeys((search.agent, *search.rivals)))
     evaluator = RewardEvaluator(
-        graph, calibration, reward, search.criterion, metric=metric, first_look=search.first_look
-    )
+        graph, calibration, reward, search.criterion, metric=metric,
+        first_look=search.first_look, precision=search.precision,
+    )  # fmt: skip
     reads_graph = search.evaluations == 0 or any(searcher_class(n).reads_graph for n in names)
     problem = PlanProblem.of(
         graph,

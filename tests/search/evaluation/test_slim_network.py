@@ -9,8 +9,9 @@ from tests import networks
 from tfgraphprune.graph import LayerGraph
 from tfgraphprune.pruning import PruningPlan, reestimate_batchnorm
 from tfgraphprune.search.evaluation.masked_network import MaskedNetwork
+from tfgraphprune.search.evaluation.precision import evaluation_network
 from tfgraphprune.search.evaluation.slim_layers import NotSlim
-from tfgraphprune.search.evaluation.slim_network import SlimNetwork, slim_network
+from tfgraphprune.search.evaluation.slim_network import SlimNetwork
 
 MASKED = frozenset(
     "arithmetic attention attention_by_hand bidirectional bidirectional_sum channels_first "
@@ -60,13 +61,36 @@ def test_equals_the_masked_network(name):
     assert slim._score.experimental_get_tracing_count() == 1
 
 
+@pytest.mark.parametrize("name", sorted(set(networks.ALL) - MASKED - NOT_TRACED))
+def test_a_plan_that_is_filled_up_gives_the_same(name):
+    model = networks.build(name)
+    graph = LayerGraph.from_model(model)
+    calibration = batches(model)
+    slim = SlimNetwork(graph, calibration)
+    try:
+        filled = SlimNetwork(graph, calibration, multiple=4)
+    except NotSlim:
+        assert slim._whole_kernels
+        return
+    for kept in plans(graph):
+        slim.apply(kept)
+        filled.apply(kept)
+        pairs = zip(
+            tf.nest.flatten(slim.predict(calibration[0])),
+            tf.nest.flatten(filled.predict(calibration[0])),
+            strict=True,
+        )
+        for expected, found in pairs:
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * expected.std())
+
+
 @pytest.mark.parametrize("name", ["layer_norm", "gru", "stack", "siamese"])
 def test_what_has_no_slim_function_is_refused_by_name(name):
     model = networks.build(name)
     graph = LayerGraph.from_model(model)
     with pytest.raises(NotSlim, match=r"'.+'"):
         SlimNetwork(graph, batches(model))
-    assert slim_network(graph, batches(model)) is None
+    assert isinstance(evaluation_network(graph, batches(model)), MaskedNetwork)
 
 
 def test_only_the_last_batch_is_smaller_and_statistics_are_the_mean_over_batches():
@@ -95,4 +119,4 @@ def test_a_network_in_which_most_layers_would_run_whole_is_masked():
     for _ in range(3):
         x = keras.layers.Conv2DTranspose(6, 3)(x)
     model = keras.Model(start, keras.layers.Dense(3)(keras.layers.GlobalMaxPooling2D()(x)))
-    assert slim_network(LayerGraph.from_model(model), []) is None
+    assert isinstance(evaluation_network(LayerGraph.from_model(model), []), MaskedNetwork)

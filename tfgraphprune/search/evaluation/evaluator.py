@@ -15,7 +15,7 @@ from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.criteria import Criterion, resolve_criterion
 from tfgraphprune.pruning.plan import PruningPlan, most_important
 from tfgraphprune.search.evaluation.masked_network import MaskedNetwork
-from tfgraphprune.search.evaluation.slim_network import SlimNetwork, slim_network
+from tfgraphprune.search.evaluation.precision import evaluation_network
 
 Metric = Callable[[Any, Any], float]
 """`metric(labels, outputs) -> float`, higher is better; both as arrays over all examples."""
@@ -42,6 +42,7 @@ class RewardEvaluator:
         metric: in place of accuracy.
         first_look: examples after which a plan that is clearly worse than the best so far is
             given up, with the accuracy on them as its reward; by default all are looked at.
+        precision: of the evaluation, see `evaluation_network`.
 
     Attributes:
         importance: of every channel, by the group's name.
@@ -59,6 +60,7 @@ class RewardEvaluator:
         batch_size: int = 128,
         metric: Metric | None = None,
         first_look: int | None = None,
+        precision: str = "float32",
     ):
         self._graph = graph
         self.importance = resolve_criterion(criterion)(graph)
@@ -66,10 +68,7 @@ class RewardEvaluator:
         self._metric, self._judge = metric, reward if callable(reward) else None
         batches = _batches(images, batch_size)
         self._calibration = length(images)
-        self._network: MaskedNetwork | SlimNetwork
-        # A function of the network wants a Keras model, which only masks leave whole.
-        slim = None if self._judge else slim_network(graph, batches)
-        self._network = slim or MaskedNetwork(graph, batches)
+        self._network = evaluation_network(graph, batches, precision, whole=bool(self._judge))
         self._images: list[list[tf.Tensor]] = []
         if self._judge is not None:
             return
@@ -81,6 +80,11 @@ class RewardEvaluator:
         self._first = first
         for rows in (slice(first), slice(first, None)):
             self._images.append(_batches(rows_of(images, rows), batch_size))
+
+    @property
+    def precision(self) -> str:
+        """What rewards are computed in: float32 or bfloat16."""
+        return getattr(self._network, "dtype", tf.float32).name
 
     @property
     def is_accuracy(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -41,14 +42,23 @@ class Weights:
 
     def __init__(self, values: dict, path: tuple[str, ...], count: int):
         self._path = path
+        self._replaced: dict[str, tf.Tensor | None] = {}
         self.values = [values[path, index] for index in range(count)]
 
     def named(self, layer: Any, name: str) -> tf.Tensor | None:
         """The tensor in place of one of the layer's variables."""
+        if name in self._replaced:
+            return self._replaced[name]
         variable = getattr(layer, name, None)
         if variable is None:
             return None
         return self.values[[id(v) for v in layer.weights].index(id(variable))]
+
+    def replaced(self, replaced: dict[str, tf.Tensor | None]) -> Weights:
+        """The same weights, but for those that are given by name."""
+        other = copy.copy(self)
+        other._replaced = replaced
+        return other
 
     def normalise(self, layer: Any, x: tf.Tensor, moments: dict | None) -> tf.Tensor:
         """BatchNorm, on moving statistics or (where `moments` collects them) on the batch's."""
@@ -58,6 +68,12 @@ class Weights:
         gamma = tf.ones_like(mean) if gamma is None else gamma
         beta = tf.zeros_like(mean) if beta is None else beta
         if x.shape.rank == 4 and axis in (-1, 3):
+            if moments is not None and x.dtype == tf.bfloat16:
+                # oneDNN has a kernel for it, for channels in sixteens; products of matrices would
+                # round the statistics.
+                result, mean, variance = _normalised(x, gamma, beta, layer.epsilon)
+                moments.setdefault(self._path, []).append((mean, variance))
+                return result
             if moments is not None:
                 mean, variance = _moments(x)
                 moments.setdefault(self._path, []).append((mean, variance))
@@ -95,10 +111,28 @@ def _moments(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return mean, tf.squeeze(average @ tf.math.squared_difference(lines, mean), 0)
 
 
+def _normalised(
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """BatchNorm on the batch's own statistics, and these: mean and (biased) variance, float32."""
+    found = tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon, is_training=True
+    )
+    count = tf.cast(tf.size(x) // tf.shape(x)[-1], tf.float32)
+    return found.y, found.batch_mean, found.batch_variance * ((count - 1) / count)
+
+
 def moving_statistics(layer: Any) -> tuple[int, int]:
     """Where a BatchNorm has its moving mean and variance among its weights."""
     places = [id(v) for v in layer.weights]
     return places.index(id(layer.moving_mean)), places.index(id(layer.moving_variance))
+
+
+def scatter(x: tf.Tensor, places: tf.Tensor, size: int) -> tf.Tensor:
+    """Put the channels of the last axis at their places among `size`, zeros between them."""
+    inverse = tf.scatter_nd(places[:, None], tf.range(1, tf.size(places) + 1), [size])
+    zero = tf.zeros_like(x[..., :1])
+    return tf.gather(tf.concat([zero, x], -1), inverse, axis=-1)
 
 
 class _Function:

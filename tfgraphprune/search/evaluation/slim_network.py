@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from tfgraphprune.graph.axes import taken
 from tfgraphprune.graph.labels import Kept
@@ -19,6 +18,8 @@ from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.graph.reader import Call, Program, is_tensor
 from tfgraphprune.graph.rules import is_op, rule_for
 from tfgraphprune.graph.rules.channelwise import Elementwise
+from tfgraphprune.search.evaluation.filling import Filling, Key
+from tfgraphprune.search.evaluation.folding import foldable, folded
 from tfgraphprune.search.evaluation.slim_layers import (
     DIRECT,
     FUNCTIONS,
@@ -26,15 +27,8 @@ from tfgraphprune.search.evaluation.slim_layers import (
     NotSlim,
     Weights,
     moving_statistics,
+    scatter,
 )
-
-Key = tuple[tuple[str, ...], int]
-"""Path of a layer, index of its weight."""
-
-_MOST_DETOURS = 0.25
-"""Share of layers that run whole above which masking is as fast."""
-
-_BATCH_NORMS = ("BatchNormalization", "SyncBatchNormalization")
 
 
 class SlimNetwork:
@@ -46,14 +40,26 @@ class SlimNetwork:
     Args:
         graph: the dense model's graph, of tf_keras.
         calibration: batches of inputs for the BatchNorm statistics.
+        dtype: float32 or bfloat16, of activations and kernels; statistics are float32.
+        multiple: channels that a plan is filled up to, see `Filling`.
+
+    Attributes:
+        dtype: as given.
 
     Raises:
-        NotSlim: a layer is none of those; masks serve instead.
+        NotSlim: a layer is none of those; masks, or float32, serve instead.
     """
 
-    def __init__(self, graph: LayerGraph, calibration: Sequence[tf.Tensor]):
+    def __init__(
+        self,
+        graph: LayerGraph,
+        calibration: Sequence[tf.Tensor],
+        dtype: tf.DType = tf.float32,
+        multiple: int = 1,
+    ):
         self._graph = graph
         self._calibration = calibration
+        self.dtype = dtype
         self._axes: dict[Key, list] = {}
         for axis in graph.weight_axes():
             if axis.role == "norm" or axis.weight < 0:
@@ -65,7 +71,16 @@ class SlimNetwork:
         self._sites: dict[str, np.ndarray] = {}
         self._batch_norms: dict[tuple[str, ...], Any] = {}
         self._whole: set[tuple[str, ...]] = set()
+        self._whole_kernels: list[str] = []
+        self._folds: dict[str, Any] = {}
+        self._folded: set[str] = set()
         self._inspect(graph.program)
+        self._filling: Filling | None = None
+        if multiple > 1:
+            if self._whole_kernels:  # they would read the channels that a plan is filled up with
+                raise NotSlim(f"the kernel of {self._whole_kernels[0]!r} is not cut")
+            shapes = {key: value.shape for key, value in self._dense.items()}
+            self._filling = Filling(graph, shapes, multiple)
         self._weights: dict[Key, tf.Tensor] = {}
         self._places: dict[str, tf.Tensor] = {}
         signature = (
@@ -87,8 +102,14 @@ class SlimNetwork:
 
     def apply(self, kept: Mapping[str, Sequence[int]]) -> None:
         """Cut the weights to a plan and estimate the statistics of what is left."""
+        factors: Mapping[Key, np.ndarray] = {}
+        if self._filling is not None:
+            kept, factors = self._filling.apply(kept)
         stays = self._graph.kept(kept)
-        self._weights = {key: self._cut(key, value, stays) for key, value in self._dense.items()}
+        self._weights = {
+            key: self._cut(key, value * factors.get(key, 1), stays)
+            for key, value in self._dense.items()
+        }
         self._places = {
             name: tf.constant(stays.positions(ids), tf.int32) for name, ids in self._sites.items()
         }
@@ -114,14 +135,19 @@ class SlimNetwork:
             return tf.constant(value)
         for axis in sorted(self._axes.get(key, ()), key=lambda axis: -axis.blocks):
             value = taken(value, axis.axis, axis.blocks, kept.positions(axis.ids))
-        return tf.constant(value)
+        return tf.constant(value, self._dtype_of(key))
 
     def _spec(self, key: Key) -> tf.TensorSpec:
         shape: list[int | None] = list(self._dense[key].shape)
         if key[0] not in self._whole:
             for axis in self._axes.get(key, ()):
                 shape[axis.axis] = None
-        return tf.TensorSpec(shape, self._dense[key].dtype)
+        return tf.TensorSpec(shape, self._dtype_of(key))
+
+    def _dtype_of(self, key: Key) -> tf.DType:
+        """What a weight is computed in: that of the network, but for statistics."""
+        whole = key[0] in self._whole or key[0] in self._batch_norms
+        return tf.as_dtype(self._dense[key].dtype) if whole else self.dtype
 
     def _groups_on(self, ids: np.ndarray) -> list:
         names = {name for name, *_ in self._graph.channels_of(ids)}
@@ -129,14 +155,16 @@ class SlimNetwork:
 
     def _inspect(self, program: Program) -> None:
         """Note weights and places, or refuse."""
+        for key, norm in foldable(program, _is_norm, self._runs_cut).items():
+            self._folds[key] = norm.layer
+            self._folded.add(norm.key)
         for call in program.calls:
             inside = self._graph.inside(call.key)
             if inside is not None:
                 self._inspect(inside)
                 continue
             path = self._graph.path_of(call.layer)
-            kind = _kind(call)
-            if kind in _BATCH_NORMS:
+            if _is_norm(call):
                 self._batch_norms[path] = call.layer
             elif not self._runs_cut(call):
                 self._whole.add(path)
@@ -154,9 +182,22 @@ class SlimNetwork:
                 for leaf in tf.nest.flatten((call.args, call.kwargs))
                 if not is_tensor(leaf)
             ]
+            if _kind(call) == "SlicingOpLambda":
+                return self._slices_other_axes(call)
             elementwise = isinstance(rule_for(call.layer), Elementwise)
             return elementwise and max(constants, default=1) <= 1
         return kind in DIRECT and not call.layer.weights
+
+    def _slices_other_axes(self, call: Call) -> bool:
+        """Whether the last axis has all of its channels, in order, before and after."""
+        inputs, outputs = self._graph.labels(call.key)
+        if len(inputs) != 1 or len(outputs) != 1 or not (inputs[0].rank and outputs[0].rank):
+            return False
+        before, after = inputs[0], outputs[0]
+        same = before.rank == after.rank and before.shape[-1] == after.shape[-1]
+        others = {*range(before.rank - 1)}
+        lies = [{a for a, n in enumerate(t.ids.shape) if n > 1} & others for t in (before, after)]
+        return same and not any(lies) and np.array_equal(before.along(-1), after.along(-1))
 
     def _note_sites(self, call: Call) -> None:
         kind = _kind(call)
@@ -174,6 +215,8 @@ class SlimNetwork:
                 if labels.ids.size != lines.shape[-1] or labels.shape[-1] is None:
                     raise NotSlim(f"channels of {call.key!r} ({kind}) lie on several axes")
                 self._sites[f"{call.key} {side} {number}"] = labels.along(-1)
+                if call.layer.weights:
+                    self._whole_kernels.append(call.key)
 
     def _forward(self, x: Any, weights: list, places: list, moments: dict | None) -> Any:
         """Outputs; with `moments`, BatchNorm uses the batch's own and leaves them there."""
@@ -184,6 +227,9 @@ class SlimNetwork:
             return program.interpret(inputs, visit)
 
         def visit(call: Call, args: tuple, kwargs: dict) -> Any:
+            return tf.nest.map_structure(self._in_dtype, compute(call, args, kwargs))
+
+        def compute(call: Call, args: tuple, kwargs: dict) -> Any:
             inside = self._graph.inside(call.key)
             if inside is not None:
                 given = (
@@ -193,20 +239,33 @@ class SlimNetwork:
                 )
                 return run(inside, given)
             path = self._graph.path_of(call.layer)
+            if path not in self._whole:
+                args, kwargs = tf.nest.map_structure(self._in_dtype, (args, kwargs))
             own = Weights(values, path, len(call.layer.weights))
             if path in self._batch_norms:
+                if moments is None and call.key in self._folded:
+                    return args[0]
                 return own.normalise(call.layer, args[0], moments)
             if path in self._whole:
                 return self._run_whole(call, args, kwargs, where)
             kind = _kind(call)
             if kind in FUNCTIONS:
-                return FUNCTIONS[kind](call.layer, own, args[0] if args else kwargs["inputs"])
+                x = args[0] if args else kwargs["inputs"]
+                norm = self._folds.get(call.key) if moments is None else None
+                if norm is None:
+                    return FUNCTIONS[kind](call.layer, own, x)
+                statistics = Weights(values, self._graph.path_of(norm), len(norm.weights))
+                return folded(FUNCTIONS[kind], call.layer, own, norm, statistics, x)
             if is_op(call.layer):
                 return call.layer(*args, **kwargs)
             return call.layer.call(*args, **call.in_inference(kwargs))
 
         outputs = run(self._graph.program, x)
         return tf.nest.pack_sequence_as(self._graph.program.nested_outputs, outputs)
+
+    def _in_dtype(self, x: Any) -> Any:
+        """A float32 tensor in the network's own precision; anything else as it is."""
+        return tf.cast(x, self.dtype) if tf.is_tensor(x) and x.dtype == tf.float32 else x
 
     def _run_whole(self, call: Call, args: tuple, kwargs: dict, where: dict) -> list:
         number = -1
@@ -239,30 +298,11 @@ class SlimNetwork:
         return found
 
 
-def slim_network(graph: LayerGraph, calibration: Sequence[tf.Tensor]) -> SlimNetwork | None:
-    """A slim network where that is possible and worth it, and a line in the log that says so."""
-    try:
-        network = SlimNetwork(graph, calibration)
-    except NotSlim as reason:
-        logging.info("the search masks channels, as %s", reason)
-        return None
-    if network.detours > _MOST_DETOURS:
-        logging.info(
-            "the search masks channels, as %.0f%% of layers would run whole", 100 * network.detours
-        )
-        return None
-    logging.info("the search evaluates cut networks")
-    return network
+def _is_norm(call: Call) -> bool:
+    return _kind(call) in ("BatchNormalization", "SyncBatchNormalization")
 
 
 def _kind(call: Call) -> str:
     """The layer's class, if it is Keras' own."""
     kind = type(call.layer)
     return kind.__name__ if kind.__module__.startswith("tf_keras.") else f"own {kind.__name__}"
-
-
-def scatter(x: tf.Tensor, places: tf.Tensor, size: int) -> tf.Tensor:
-    """Put the channels of the last axis at their places among `size`, zeros between them."""
-    inverse = tf.scatter_nd(places[:, None], tf.range(1, tf.size(places) + 1), [size])
-    zero = tf.zeros_like(x[..., :1])
-    return tf.gather(tf.concat([zero, x], -1), inverse, axis=-1)
