@@ -11,7 +11,7 @@ from typing import Any
 import tf_keras as keras
 
 import tfgraphprune as tgp
-from benchmarks.recovery_protocol import FAMILIES
+from benchmarks.recovery_protocol import FAMILIES, PRECISION
 from tfgraphprune.models import load_npz_weights, network_by_name
 from tfgraphprune.search.plan_search import sample, search_plan
 from tfgraphprune.shipping import accuracy
@@ -53,7 +53,7 @@ class Cells:
         folder = self._workdir / "networks" / network.replace(":", "_")
         tgp.finetune(
             model, self.splits.train, epochs=epochs, batch_size=BATCH, augment="crop_flip",
-            checkpoint_dir=folder, verbose=2,
+            checkpoint_dir=folder, verbose=2, precision=_precision(network),
         )  # fmt: skip
         model.save(folder.parent / f"{folder.name}.keras")
         return {"reward": accuracy(model, self.splits.reward), **_since(started)}
@@ -64,7 +64,7 @@ class Cells:
         model = self._network(network)
         tgp.finetune(
             model, self.splits.train, epochs=epochs, batch_size=BATCH, augment="crop_flip",
-            seed=seed, verbose=2,
+            seed=seed, verbose=2, precision=_precision(network),
         )  # fmt: skip
         return {**self._judged(model), "compute": float(epochs), **_since(started)}
 
@@ -81,7 +81,10 @@ class Cells:
         model = self._network(network)
         graph = tgp.LayerGraph.from_model(model)
         chosen = self._plan(network, graph, ratio, plan, seed)
-        tuning = tgp.FineTune(epochs=epochs, batch_size=BATCH, augment="crop_flip", **settings)
+        tuning = tgp.FineTune(
+            epochs=epochs, batch_size=BATCH, augment="crop_flip", precision=_precision(network),
+            **settings,
+        )  # fmt: skip
         started = time.perf_counter()
         found = recover(
             graph, chosen, tuning, self.splits.train,
@@ -164,6 +167,10 @@ class Cells:
             graph.model, graph, self.splits.train, held, tgp.Budget(macs_ratio=ratio), search,
             seed=seed, progress=False,
         )  # fmt: skip
+
+
+def _precision(network: str) -> str:
+    return PRECISION.get(network, "mixed_bfloat16")
 
 
 def _compute(recovery: str, epochs: int, share: float) -> float:

@@ -25,6 +25,10 @@ FAMILIES = {
 }  # fmt: skip
 """Widths, and epochs of the dense training."""
 
+PRECISION = {"mobilenet_v1:0.5": "float32", "mobilenet_v2:0.5": "float32",
+             "shufflenet_v1:0.5": "float32", "shufflenet_v2:0.5": "float32"}  # fmt: skip
+"""Of all trainings of a network; mixed_bfloat16 for those that are not named."""
+
 CURVE = (1, 2, 5, 10, 20)
 LONG = 10
 """Epochs for ResNet-56."""

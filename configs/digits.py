@@ -143,6 +143,8 @@ def get_config() -> ConfigDict:
     finetune.averaging = 0.0
     # What layers compute in: "float32", "mixed_bfloat16" or "mixed_float16".
     finetune.precision = "float32"
+    # Train large networks with channels in sixteens, where CPUs are faster at it.
+    finetune.widen = True
     # As train.augment.
     finetune.augment = "shift"
 

@@ -56,6 +56,9 @@ class FineTune:
         averaging: decay of the running mean of weights that the model gets at the end; 0 for the
             last weights.
         precision: what layers compute in: `float32`, `mixed_bfloat16` or `mixed_float16`.
+        widen: train networks of 10 million MACs or more with channels in sixteens, some of them
+            zero, where CPUs are faster at that and the result is the same; see
+            `training.widening`.
         augment: one of `AUGMENTATIONS`; of a `tf.data.Dataset`, batch by batch.
 
     Raises:
@@ -77,6 +80,7 @@ class FineTune:
     class_weight: Mapping[int, float] | None = field(default=None, hash=False)
     averaging: float = 0.0
     precision: str = "float32"
+    widen: bool = True
     augment: str | None = None
 
     def __post_init__(self) -> None:
@@ -87,8 +91,9 @@ class FineTune:
         rate = self.learning_rate
         if rate is not None and not (is_number(rate) and 0 < rate < float("inf")):
             raise UserError(f"learning_rate must be a positive number, not {rate!r}.")
-        if not isinstance(self.distill, bool):
-            raise UserError(f"distill must be True or False, not {self.distill!r}.")
+        for name in ("distill", "widen"):
+            if not isinstance(getattr(self, name), bool):
+                raise UserError(f"{name} must be True or False, not {getattr(self, name)!r}.")
         for name, least, below in (
             ("weight_decay", 0, float("inf")), ("alpha", 0, 1 + 1e-9), ("label_smoothing", 0, 1),
             ("averaging", 0, 1), ("feature_weight", 0, float("inf")),

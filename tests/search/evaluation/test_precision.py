@@ -16,7 +16,7 @@ from tfgraphprune.search.evaluation.slim_network import SlimNetwork
 def network(monkeypatch):
     """A graph and calibration batches, on a CPU with bfloat16, where any network is large."""
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(precision, "_WORTH_IT", 0)
+    monkeypatch.setattr(precision, "LARGE_MACS", 0)
     model = networks.build("resnet_b")
     return LayerGraph.from_model(model), [networks.inputs_for(model, 16, seed) for seed in (0, 1)]
 
@@ -44,7 +44,7 @@ def test_bfloat16_agrees_with_float32(network):
     "change",
     [
         lambda m: m.setattr(precision, "has_bfloat16", lambda: False),
-        lambda m: m.setattr(precision, "_WORTH_IT", 1e12),
+        lambda m: m.setattr(precision, "LARGE_MACS", 1e12),
         lambda m: m.setattr(precision, "_LARGEST_ERROR", 1e-6),
         lambda m: m.setattr(precision, "difference", lambda *_: float("nan")),
     ],

@@ -12,18 +12,13 @@ from absl import logging
 
 from tfgraphprune.cost.model_cost import dense_counts, macs_cost
 from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.pruning.filling import FAST_MULTIPLE, LARGE_MACS
 from tfgraphprune.search.evaluation.masked_network import MaskedNetwork
 from tfgraphprune.search.evaluation.slim_layers import NotSlim
 from tfgraphprune.search.evaluation.slim_network import SlimNetwork
 
 _MOST_DETOURS = 0.25
 """Share of layers that run whole above which masking is as fast."""
-
-_FAST_MULTIPLE = 16
-"""Numbers of channels for which oneDNN has bfloat16 kernels of convolutions and BatchNorm."""
-
-_WORTH_IT = 10e6
-"""MACs of one example below which the time is not in the convolutions."""
 
 _LARGEST_ERROR = 0.05
 """Root mean square difference of the outputs, in units of their deviation, for bfloat16."""
@@ -49,7 +44,7 @@ def evaluation_network(
         logging.info("the search evaluates cut networks in float32")
         return slim
     try:
-        fast = SlimNetwork(graph, calibration, tf.bfloat16, _FAST_MULTIPLE)
+        fast = SlimNetwork(graph, calibration, tf.bfloat16, FAST_MULTIPLE)
     except NotSlim as reason:
         logging.info("the search evaluates cut networks in float32, as %s", reason)
         return slim
@@ -116,4 +111,4 @@ def _slim(graph: LayerGraph, calibration: Sequence[Any]) -> SlimNetwork | None:
 
 
 def _is_large(graph: LayerGraph) -> bool:
-    return float(macs_cost(graph)(dense_counts(graph))) >= _WORTH_IT
+    return float(macs_cost(graph)(dense_counts(graph))) >= LARGE_MACS

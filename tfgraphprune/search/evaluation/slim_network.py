@@ -18,7 +18,8 @@ from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.graph.reader import Call, Program, is_tensor
 from tfgraphprune.graph.rules import is_op, rule_for
 from tfgraphprune.graph.rules.channelwise import Elementwise
-from tfgraphprune.search.evaluation.filling import Filling, Key
+from tfgraphprune.pruning.filling import filled_up, without_added
+from tfgraphprune.pruning.masking import WeightKey as Key
 from tfgraphprune.search.evaluation.folding import foldable, folded
 from tfgraphprune.search.evaluation.slim_layers import (
     DIRECT,
@@ -41,7 +42,7 @@ class SlimNetwork:
         graph: the dense model's graph, of tf_keras.
         calibration: batches of inputs for the BatchNorm statistics.
         dtype: float32 or bfloat16, of activations and kernels; statistics are float32.
-        multiple: channels that a plan is filled up to, see `Filling`.
+        multiple: channels that a plan is filled up to, see `filled_up`.
 
     Attributes:
         dtype: as given.
@@ -75,12 +76,11 @@ class SlimNetwork:
         self._folds: dict[str, Any] = {}
         self._folded: set[str] = set()
         self._inspect(graph.program)
-        self._filling: Filling | None = None
-        if multiple > 1:
-            if self._whole_kernels:  # they would read the channels that a plan is filled up with
-                raise NotSlim(f"the kernel of {self._whole_kernels[0]!r} is not cut")
-            shapes = {key: value.shape for key, value in self._dense.items()}
-            self._filling = Filling(graph, shapes, multiple)
+        if multiple > 1 and self._whole_kernels:
+            # They would read the channels that a plan is filled up with.
+            raise NotSlim(f"the kernel of {self._whole_kernels[0]!r} is not cut")
+        self._multiple = multiple
+        self._shapes = {key: value.shape for key, value in self._dense.items()}
         self._weights: dict[Key, tf.Tensor] = {}
         self._places: dict[str, tf.Tensor] = {}
         signature = (
@@ -102,10 +102,9 @@ class SlimNetwork:
 
     def apply(self, kept: Mapping[str, Sequence[int]]) -> None:
         """Cut the weights to a plan and estimate the statistics of what is left."""
-        factors: Mapping[Key, np.ndarray] = {}
-        if self._filling is not None:
-            kept, factors = self._filling.apply(kept)
-        stays = self._graph.kept(kept)
+        wide = filled_up(self._graph, kept, self._multiple) if self._multiple > 1 else kept
+        factors = without_added(self._graph, kept, wide, self._shapes)
+        stays = self._graph.kept(wide)
         self._weights = {
             key: self._cut(key, value * factors.get(key, 1), stays)
             for key, value in self._dense.items()

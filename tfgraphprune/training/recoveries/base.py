@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfgraphprune.batches import Data
+from tfgraphprune.batches import Data, as_arrays, model_inputs
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
 from tfgraphprune.pruning.plan import PruningPlan
@@ -16,6 +16,10 @@ from tfgraphprune.settings import FineTune
 from tfgraphprune.training.features import feature_pairs
 from tfgraphprune.training.finetune import finetune
 from tfgraphprune.training.fit import OnEpoch, Row
+from tfgraphprune.training.widening import widened
+
+_TESTED_EXAMPLES = 32
+"""On which it is tested that a wider network trains alike."""
 
 FitFn = Callable[[Any, Any], Any]
 """`fit_fn(model, teacher) -> model`: a user's own training in the place of ours."""
@@ -105,7 +109,13 @@ class RecoveryCase:
         if weight and self.teacher is not None:
             pairs = feature_pairs(self.graph, plan)
             arguments = {**arguments, "feature_weight": weight, "feature_pairs": pairs}
-        rows = finetune(model, self.train_data, **arguments)
+        wide = None
+        if self.settings.widen and arguments["epochs"] and "feature_pairs" not in arguments:
+            some = as_arrays(self.calibration, _TESTED_EXAMPLES)[0]
+            wide = widened(self.graph, plan, model, model_inputs(some, model))
+        rows = finetune(wide.model if wide else model, self.train_data, **arguments)
+        if wide:
+            wide.hand_back(model)
         rows = [{**row, "epoch": row["epoch"] + len(before)} for row in rows]
         return Recovered(model, plan, [*before, *rows])
 
