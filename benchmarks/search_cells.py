@@ -29,7 +29,7 @@ from tfgraphprune.training.finetune import finetune
 from tfgraphprune.training.recovery import recover
 
 REWARD, CALIBRATION = 1000, 500
-SMALL = {"vgg16_bn:0.25": 8, "mobilenet_v2:0.5": 8}
+SMALL = {"vgg16_bn:0.25": 8, "mobilenet_v2:0.5": 4}
 """Networks without public weights, and the epochs of their training here."""
 
 
