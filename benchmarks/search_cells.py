@@ -193,7 +193,9 @@ class Cells:
         )  # fmt: skip
 
     def _tuned(self, model: Any, graph: Any, plan: Any, seed: int) -> float:
-        tuning = tgp.FineTune(epochs=1, batch_size=128, augment="crop_flip")
+        tuning = tgp.FineTune(
+            epochs=1, batch_size=128, augment="crop_flip", precision="mixed_bfloat16"
+        )
         calibration = sample(self.splits.train, CALIBRATION, seed)
         found = recover(graph, plan, tuning, self.splits.train, calibration, seed=seed)
         return accuracy(found.model, self.splits.test)
