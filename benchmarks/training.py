@@ -102,7 +102,7 @@ def _epoch(
         model = tgp.prune(dense, plan)
     share = tgp.count_macs(model) / tgp.count_macs(dense)
     if ratio < 1 and widen:
-        wide = widened(graph, plan, model, data[0][:32])
+        wide = widened(graph, plan, model, data)
         model = wide.model if wide else model
     if precision != "float32":
         model = in_precision(model, precision)

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 
 from tests import networks
+from tfgraphprune.errors import UserError
 from tfgraphprune.graph import LayerGraph
 from tfgraphprune.pruning import PruningPlan, prune
 from tfgraphprune.settings import FineTune
@@ -30,7 +32,7 @@ def pruned(model):
 
 @pytest.fixture
 def small_is_large(monkeypatch):
-    monkeypatch.setattr(widening, "LARGE_MACS", 0)
+    monkeypatch.setattr(widening, "is_large", lambda graph: True)
 
 
 @pytest.mark.parametrize("name", WIDENED)
@@ -62,18 +64,20 @@ def test_channels_that_are_not_zero_where_they_are_read_are_refused(small_is_lar
     graph, plan, narrow = pruned(model)
     x = networks.inputs_for(model, 8)
     assert not Widened(graph, plan, narrow, 4).is_exact(narrow, x)
-    assert widened(graph, plan, narrow, x, 4) is None
+    assert widened(graph, plan, narrow, (x, None), 4) is None
 
 
 def test_small_networks_and_those_without_batchnorm_are_trained_as_they_are(monkeypatch):
     model = networks.build("resnet_b")
     graph, plan, narrow = pruned(model)
     x = networks.inputs_for(model, 8)
-    assert widened(graph, plan, narrow, x, 4) is None
-    monkeypatch.setattr(widening, "LARGE_MACS", 0)
-    assert widened(graph, plan, narrow, x, 4) is not None
+    assert widened(graph, plan, narrow, (x, None), 4) is None
+    monkeypatch.setattr(widening, "is_large", lambda graph: True)
+    assert widened(graph, plan, narrow, (x, None), 4) is not None
+    with pytest.raises(UserError, match="nothing to add"):
+        Widened(graph, PruningPlan({}, graph.fingerprint), prune(model, plan), 4)
     monkeypatch.setattr(widening, "batchnorms", lambda model: [])
-    assert widened(graph, plan, narrow, x, 4) is None
+    assert widened(graph, plan, narrow, (x, None), 4) is None
 
 
 def test_a_recovery_uses_it_and_ends_with_the_pruned_network(small_is_large, digits, digits_model):
@@ -96,3 +100,29 @@ def test_a_recovery_uses_it_and_ends_with_the_pruned_network(small_is_large, dig
             outputs.append(model.predict(digits.reward[0], verbose=0))
     assert len(made) == 1 and made[0].count_params() > model.count_params()
     np.testing.assert_allclose(outputs[0], outputs[1], atol=0.02 * outputs[1].std())
+
+
+def test_a_compiled_network_keeps_its_objective_and_a_resumed_one_its_width(
+    small_is_large, digits, digits_model, tmp_path
+):
+    model = keras.models.clone_model(digits_model)
+    model.set_weights(digits_model.get_weights())
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(True), ["accuracy"])
+    graph = LayerGraph.from_model(model)
+    plan = PruningPlan.from_keep_ratios(graph, 0.7)
+    data = tuple(part[:128] for part in digits.train)
+    for recovery in ("soft", "one_shot"):
+        settings = FineTune(epochs=2, batch_size=64, recovery=recovery)
+        folder = tmp_path / recovery
+        first = recover(graph, plan, settings, data, data, checkpoint_dir=folder).model
+        assert (folder / "wide").is_dir()
+        again = recover(graph, plan, settings, data, data, checkpoint_dir=folder).model
+        for a, b in zip(first.get_weights(), again.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_whole_numbers_among_the_outputs(small_is_large):
+    model = networks.build("resnet_b")
+    two = keras.Model(model.input, [model.output, tf.argmax(model.output, -1)])
+    graph, plan, narrow = pruned(two)
+    assert widened(graph, plan, narrow, (networks.inputs_for(model, 8), None), 4) is not None

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tfgraphprune.cost.model_cost import dense_counts, macs_cost
+from tfgraphprune.errors import UserError
 from tfgraphprune.graph.axes import silence
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.masking import WeightKey
@@ -21,6 +23,14 @@ LARGE_MACS = 10e6
 """MACs of one example below which the time is not in the kernels."""
 
 Indices = Mapping[str, Sequence[int]]
+
+
+def is_large(graph: LayerGraph) -> bool:
+    """Whether an example takes 10 million MACs; no where they are not known."""
+    try:
+        return float(macs_cost(graph)(dense_counts(graph))) >= LARGE_MACS
+    except UserError:  # inputs of no fixed size
+        return False
 
 
 def filled_up(graph: LayerGraph, kept: Indices, multiple: int) -> dict[str, tuple[int, ...]]:

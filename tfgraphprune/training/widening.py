@@ -9,15 +9,18 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from tfgraphprune.batches import Data, is_dataset, model_inputs, rows_of
 from tfgraphprune.cost.counting import count_macs
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.keras3 import is_keras3_model
 from tfgraphprune.pruning.batchnorm import batchnorms
-from tfgraphprune.pruning.filling import FAST_MULTIPLE, LARGE_MACS, filled_up
+from tfgraphprune.pruning.filling import FAST_MULTIPLE, filled_up, is_large
 from tfgraphprune.pruning.masking import copy_model
 from tfgraphprune.pruning.plan import PruningPlan
+from tfgraphprune.pruning.rebuild import Rebuild
 from tfgraphprune.pruning.surgery import prune
+from tfgraphprune.pruning.tasks import assembled
 
 _MOST_WORK = 3.0
 """MACs of the wide network by the narrow one's above which width costs more than it gains."""
@@ -26,6 +29,13 @@ _LARGEST_NUMBER = 2**24
 """Up to here float32 tells whole numbers apart."""
 
 _TOLERANCE = 1e-3
+
+_TESTED_EXAMPLES = 32
+
+_ELEMENTWISE = frozenset(
+    "NoneType SGD Adam AdamW RMSprop Nadam Adagrad Adadelta Adamax Ftrl Lion".split()
+)
+"""Optimizers that change each element by its own gradients; without one, ours are such."""
 
 
 class Widened:
@@ -42,77 +52,83 @@ class Widened:
         multiple: of channels.
 
     Attributes:
-        model: the wide network, with the narrow one's weights.
+        model: the wide network, with the narrow one's weights, compiled like it.
 
     Raises:
-        UserError: the weights of the two don't correspond.
+        UserError: nothing is added, or the weights of the two don't correspond.
     """
 
     def __init__(self, graph: LayerGraph, plan: PruningPlan, narrow: Any, multiple: int):
         wide = PruningPlan(filled_up(graph, plan.kept, multiple), graph.fingerprint)
-        self.model = prune(graph.model, wide)
+        if (wide.counts(graph) == plan.counts(graph)).all():
+            raise UserError("there is nothing to add.")
         self._places = _places(graph, plan, wide)
-        pairs = zip(self.model.get_weights(), self._places, narrow.get_weights(), strict=True)
-        if any(place.shape != value.shape for _, place, value in pairs):
+        self.model = assembled(narrow, Rebuild(graph, graph.kept(wide.kept)).model)
+        values = narrow.get_weights()
+        if [p.shape for p in self._places] != [value.shape for value in values]:
             raise UserError("the pruned network is not what the plan makes of the dense one.")
-        self._load(narrow)
+        self._load(values)
 
     def hand_back(self, narrow: Any) -> None:
         """Give the narrow network the weights as trained."""
         weights = self.model.get_weights()
-        if any(self._added(value, place).any() for value, place in self._trained(weights)):
-            logging.warning("channels that were added for speed have taken part in the training")
-        narrow.set_weights(
-            [value.ravel()[place] for value, place in zip(weights, self._places, strict=True)]
-        )
+        trained = {id(variable) for variable in self.model.trainable_variables}
+        for variable, value, place in zip(self.model.weights, weights, self._places, strict=True):
+            if id(variable) in trained and _others(value, place).any():
+                logging.warning("channels that were added for speed took part in the training")
+                break
+        pairs = zip(weights, self._places, strict=True)
+        narrow.set_weights([value.ravel()[place] for value, place in pairs])
 
     def is_exact(self, narrow: Any, x: Any) -> bool:
-        """Whether outputs are the narrow network's, and gradients of what was added are 0.
+        """Whether outputs and penalties are the narrow network's, and added gradients are 0.
+
+        Gradients are those of weights some way from the narrow network's, as zeros there hide
+        them. The wide network's weights are as before afterwards.
 
         Args:
             narrow: the pruned network.
             x: a batch of inputs.
         """
-        pairs = [
-            (np.asarray(a), np.asarray(b))
-            for a, b in zip(_outputs(narrow, x), _outputs(self.model, x), strict=True)
-        ]
-        if any(np.abs(a - b).max() > _TOLERANCE * max(a.std(), 1e-6) for a, b in pairs):
+        pairs = zip(_results(narrow, x), _results(self.model, x), strict=True)
+        near = all(
+            float(np.abs(a - b).max()) <= _TOLERANCE * max(float(a.std()), _TOLERANCE)
+            for a, b in pairs
+        )
+        if not near:
             return False
+        values = narrow.get_weights()
+        random = np.random.default_rng(0)
+        self._load(
+            [
+                v + random.normal(0, 0.1, v.shape).astype(v.dtype) if v.dtype.kind == "f" else v
+                for v in values
+            ]
+        )
         with tf.GradientTape() as tape:
-            outputs = tf.nest.flatten(self.model(x, training=True))
-            loss = tf.add_n([tf.reduce_mean(tf.square(t + 1)) for t in outputs])
-        before = self.model.trainable_variables
-        slopes = {id(v): g for v, g in zip(before, tape.gradient(loss, before), strict=True)}
-        found = [slopes.get(id(variable)) for variable in self.model.weights]
+            loss = tf.add_n(
+                [tf.reduce_mean(tf.square(t + 1)) for t in _floats(self.model, x, True)]
+            )
+        variables = self.model.trainable_variables
+        slopes = dict(zip(map(id, variables), tape.gradient(loss, variables), strict=True))
+        self._load(values)
         return not any(
-            self._added(tf.convert_to_tensor(slope).numpy(), place).any()
-            for slope, place in zip(found, self._places, strict=True)
-            if slope is not None
+            _others(tf.convert_to_tensor(slopes[id(variable)]).numpy(), place).any()
+            for variable, place in zip(self.model.weights, self._places, strict=True)
+            if slopes.get(id(variable)) is not None
         )
 
-    def _load(self, narrow: Any) -> None:
+    def _load(self, narrow: Sequence[np.ndarray]) -> None:
         values = []
-        old = zip(self.model.get_weights(), self._places, narrow.get_weights(), strict=True)
-        for shape, place, value in ((w.shape, p, v) for w, p, v in old):
-            wide = np.zeros(shape, value.dtype)
+        for old, place, value in zip(self.model.weights, self._places, narrow, strict=True):
+            wide = np.zeros(old.shape, value.dtype)
             wide.ravel()[place.ravel()] = value.ravel()
             values.append(wide)
         self.model.set_weights(values)
 
-    def _trained(self, weights: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Weights that training changes by gradients, with their places."""
-        ours = {id(variable) for variable in self.model.trainable_variables}
-        triples = zip(self.model.weights, weights, self._places, strict=True)
-        return [(value, place) for variable, value, place in triples if id(variable) in ours]
-
-    @staticmethod
-    def _added(value: np.ndarray, place: np.ndarray) -> np.ndarray:
-        return np.delete(value.ravel(), place.ravel())
-
 
 def widened(
-    graph: LayerGraph, plan: PruningPlan, narrow: Any, x: Any, multiple: int = FAST_MULTIPLE
+    graph: LayerGraph, plan: PruningPlan, narrow: Any, data: Data, multiple: int = FAST_MULTIPLE
 ) -> Widened | None:
     """The wide network where it is faster and trains to the same weights; a log line says so.
 
@@ -120,32 +136,52 @@ def widened(
         graph: the dense model's graph.
         plan: what stays.
         narrow: the pruned network; its weights are taken over.
-        x: a batch of inputs, on which it is tested that both are the same.
+        data: examples, on some of which it is tested that both are the same.
         multiple: of channels.
 
     Returns:
-        `None` for networks without BatchNorm, of fewer than 10 million MACs, that would do three
-        times the work, where there are GPUs or several replicas, or where the test fails.
+        `None` for networks without BatchNorm, of fewer than 10 million MACs, or that would do three
+        times the work; where there are GPUs or several replicas; for optimizers that look at more
+        than one element at a time; and where the test fails.
     """
     if is_keras3_model(narrow) or not batchnorms(narrow) or tf.config.list_physical_devices("GPU"):
         return None
-    if narrow.distribute_strategy.num_replicas_in_sync > 1:
-        return None
-    if not count_macs(graph.model) >= LARGE_MACS:
+    optimizer = type(getattr(narrow, "optimizer", None)).__name__
+    replicas = narrow.distribute_strategy.num_replicas_in_sync
+    if replicas > 1 or optimizer not in _ELEMENTWISE or not is_large(graph):
         return None
     try:
         found = Widened(graph, plan, narrow, multiple)
-    except (UserError, ValueError) as reason:
+        exact = found.is_exact(narrow, _some_inputs(data, narrow))
+    except (UserError, ValueError, TypeError, tf.errors.OpError) as reason:
         logging.info("training at the network's own width, as %s", reason)
         return None
-    if count_macs(found.model) > _MOST_WORK * count_macs(narrow) or not found.is_exact(narrow, x):
+    if not exact or count_macs(found.model) > _MOST_WORK * count_macs(narrow):
         return None
-    logging.info("training with channels in multiples of %d, of which some are zero", multiple)
+    logging.info("training with channels of zeros added, up to multiples of %d", multiple)
     return found
 
 
-def _outputs(model: Any, x: Any) -> list[Any]:
-    return tf.nest.flatten(model(x, training=False))
+def _some_inputs(data: Data, model: Any) -> Any:
+    x = next(iter(data))[0] if is_dataset(data) else data[0]
+    return model_inputs(rows_of(x, slice(_TESTED_EXAMPLES)), model)
+
+
+def _results(model: Any, x: Any) -> list[np.ndarray]:
+    """Outputs, and the sum of the penalties."""
+    penalty = tf.add_n([tf.zeros([]), *(tf.cast(loss, tf.float32) for loss in model.losses)])
+    return [t.numpy() for t in (*_floats(model, x, training=False), penalty)]
+
+
+def _floats(model: Any, x: Any, training: bool) -> list[tf.Tensor]:
+    """The outputs that are no whole numbers, float32."""
+    outputs = tf.nest.flatten(model(x, training=training))
+    return [tf.cast(t, tf.float32) for t in outputs if t.dtype.is_floating]
+
+
+def _others(value: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """The elements that are not at these places."""
+    return np.delete(value.ravel(), place.ravel())
 
 
 def _places(graph: LayerGraph, plan: PruningPlan, wide: PruningPlan) -> list[np.ndarray]:

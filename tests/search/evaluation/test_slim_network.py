@@ -71,7 +71,7 @@ def test_what_has_no_slim_function_is_refused_by_name(name):
     graph = LayerGraph.from_model(model)
     with pytest.raises(NotSlim, match=r"'.+'"):
         SlimNetwork(graph, batches(model))
-    assert isinstance(evaluation_network(graph, batches(model)), MaskedNetwork)
+    assert isinstance(evaluation_network(graph, batches(model), "auto"), MaskedNetwork)
 
 
 def test_only_the_last_batch_is_smaller_and_statistics_are_the_mean_over_batches():
@@ -100,4 +100,4 @@ def test_a_network_in_which_most_layers_would_run_whole_is_masked():
     for _ in range(3):
         x = keras.layers.Conv2DTranspose(6, 3)(x)
     model = keras.Model(start, keras.layers.Dense(3)(keras.layers.GlobalMaxPooling2D()(x)))
-    assert isinstance(evaluation_network(LayerGraph.from_model(model), []), MaskedNetwork)
+    assert isinstance(evaluation_network(LayerGraph.from_model(model), [], "auto"), MaskedNetwork)

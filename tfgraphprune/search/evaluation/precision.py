@@ -10,9 +10,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tfgraphprune.cost.model_cost import dense_counts, macs_cost
 from tfgraphprune.graph.layer_graph import LayerGraph
-from tfgraphprune.pruning.filling import FAST_MULTIPLE, LARGE_MACS
+from tfgraphprune.pruning.filling import FAST_MULTIPLE, is_large
 from tfgraphprune.search.evaluation.masked_network import MaskedNetwork
 from tfgraphprune.search.evaluation.slim_layers import NotSlim
 from tfgraphprune.search.evaluation.slim_network import SlimNetwork
@@ -25,33 +24,34 @@ _LARGEST_ERROR = 0.05
 
 
 def evaluation_network(
-    graph: LayerGraph, calibration: Sequence[Any], precision: str = "auto", whole: bool = False
+    graph: LayerGraph, calibration: Sequence[Any], precision: str, whole: bool = False
 ) -> MaskedNetwork | SlimNetwork:
     """The fastest network that gives the rewards; a line in the log says which and why.
 
     Args:
         graph: the dense model's graph.
         calibration: batches of inputs for the BatchNorm statistics.
-        precision: `float32`, or `auto`: bfloat16 where the CPU computes it in hardware, the network
-            has 10 million MACs or more, and its outputs at half of the channels agree with those
-            of float32.
+        precision: `float32`, or `auto`: bfloat16 where the CPU computes it in hardware and there
+            is no GPU, the network has 10 million MACs or more, and its outputs at half of the
+            channels agree with those of float32.
         whole: whether a Keras model is wanted, which only masks leave.
     """
     slim = None if whole else _slim(graph, calibration)
     if slim is None:
         return MaskedNetwork(graph, calibration)
-    if precision == "float32" or not calibration or not has_bfloat16() or not _is_large(graph):
+    unfit = not calibration or not has_bfloat16() or tf.config.list_physical_devices("GPU")
+    if precision == "float32" or unfit or not is_large(graph):
         logging.info("the search evaluates cut networks in float32")
         return slim
     try:
         fast = SlimNetwork(graph, calibration, tf.bfloat16, FAST_MULTIPLE)
-    except NotSlim as reason:
+        error = difference(graph, slim, fast, calibration[0])
+    except (NotSlim, TypeError, ValueError, tf.errors.OpError) as reason:
         logging.info("the search evaluates cut networks in float32, as %s", reason)
         return slim
-    error = difference(graph, slim, fast, calibration[0])
     if not error <= _LARGEST_ERROR:
         logging.info(
-            "the search evaluates cut networks in float32, as bfloat16 is off by %g", error
+            "the search evaluates cut networks in float32, as bfloat16 is off by %.3f", error
         )
         return slim
     logging.info("the search evaluates cut networks in bfloat16, which is off by %.3f", error)
@@ -82,17 +82,16 @@ def difference(graph: LayerGraph, exact: SlimNetwork, other: SlimNetwork, x: Any
     Returns:
         The root mean square difference in units of the reference's deviation, of the worst output.
     """
-    kept = {
-        g.name: range(max(g.step, g.size // 2 // g.step * g.step)) for g in graph.prunable_groups
-    }
+    half = {g.name: g.size // 2 // g.step * g.step for g in graph.prunable_groups}
+    kept = {g.name: range(half[g.name] or min(g.step, g.size)) for g in graph.prunable_groups}
     found = []
     for network in (exact, other):
         network.apply(kept)
         found.append([np.asarray(t, np.float64) for t in tf.nest.flatten(network.predict(x))])
-    return max(
-        float(np.sqrt(np.mean((a - b) ** 2)) / max(a.std(), 1e-12))
-        for a, b in zip(*found, strict=True)
-    )
+    errors = [
+        np.sqrt(np.mean((a - b) ** 2)) / max(a.std(), 1e-12) for a, b in zip(*found, strict=True)
+    ]
+    return float(np.max(errors))
 
 
 def _slim(graph: LayerGraph, calibration: Sequence[Any]) -> SlimNetwork | None:
@@ -108,7 +107,3 @@ def _slim(graph: LayerGraph, calibration: Sequence[Any]) -> SlimNetwork | None:
         )
         return None
     return network
-
-
-def _is_large(graph: LayerGraph) -> bool:
-    return float(macs_cost(graph)(dense_counts(graph))) >= LARGE_MACS

@@ -20,6 +20,13 @@ from tfgraphprune.graph.rules import is_op, rule_for
 from tfgraphprune.graph.rules.channelwise import Elementwise
 from tfgraphprune.pruning.filling import filled_up, without_added
 from tfgraphprune.pruning.masking import WeightKey as Key
+from tfgraphprune.search.evaluation.calls import (
+    in_dtype,
+    is_norm,
+    kind_of,
+    last_layers,
+    slices_other_axes,
+)
 from tfgraphprune.search.evaluation.folding import foldable, folded
 from tfgraphprune.search.evaluation.slim_layers import (
     DIRECT,
@@ -75,6 +82,7 @@ class SlimNetwork:
         self._whole_kernels: list[str] = []
         self._folds: dict[str, Any] = {}
         self._folded: set[str] = set()
+        self._last = last_layers(graph, graph.program)
         self._inspect(graph.program)
         if multiple > 1 and self._whole_kernels:
             # They would read the channels that a plan is filled up with.
@@ -144,9 +152,10 @@ class SlimNetwork:
         return tf.TensorSpec(shape, self._dtype_of(key))
 
     def _dtype_of(self, key: Key) -> tf.DType:
-        """What a weight is computed in: that of the network, but for statistics."""
-        whole = key[0] in self._whole or key[0] in self._batch_norms
-        return tf.as_dtype(self._dense[key].dtype) if whole else self.dtype
+        """What a weight is computed in: float32 ones in the network's precision."""
+        own = tf.as_dtype(self._dense[key].dtype)
+        exact = key[0] in self._whole or key[0] in self._batch_norms or key[0] in self._last
+        return own if exact or own != tf.float32 else self.dtype
 
     def _groups_on(self, ids: np.ndarray) -> list:
         names = {name for name, *_ in self._graph.channels_of(ids)}
@@ -154,7 +163,7 @@ class SlimNetwork:
 
     def _inspect(self, program: Program) -> None:
         """Note weights and places, or refuse."""
-        for key, norm in foldable(program, _is_norm, self._runs_cut).items():
+        for key, norm in foldable(program, is_norm, self._runs_cut).items():
             self._folds[key] = norm.layer
             self._folded.add(norm.key)
         for call in program.calls:
@@ -163,7 +172,7 @@ class SlimNetwork:
                 self._inspect(inside)
                 continue
             path = self._graph.path_of(call.layer)
-            if _is_norm(call):
+            if is_norm(call):
                 self._batch_norms[path] = call.layer
             elif not self._runs_cut(call):
                 self._whole.add(path)
@@ -172,7 +181,7 @@ class SlimNetwork:
                 self._dense[path, index] = value
 
     def _runs_cut(self, call: Call) -> bool:
-        kind = _kind(call)
+        kind = kind_of(call)
         if kind in FUNCTIONS and FUNCTIONS[kind].takes(call):
             return True
         if is_op(call.layer):  # one without arrays that would have to be cut
@@ -181,25 +190,14 @@ class SlimNetwork:
                 for leaf in tf.nest.flatten((call.args, call.kwargs))
                 if not is_tensor(leaf)
             ]
-            if _kind(call) == "SlicingOpLambda":
-                return self._slices_other_axes(call)
+            if kind_of(call) == "SlicingOpLambda":
+                return slices_other_axes(self._graph, call)
             elementwise = isinstance(rule_for(call.layer), Elementwise)
             return elementwise and max(constants, default=1) <= 1
         return kind in DIRECT and not call.layer.weights
 
-    def _slices_other_axes(self, call: Call) -> bool:
-        """Whether the last axis has all of its channels, in order, before and after."""
-        inputs, outputs = self._graph.labels(call.key)
-        if len(inputs) != 1 or len(outputs) != 1 or not (inputs[0].rank and outputs[0].rank):
-            return False
-        before, after = inputs[0], outputs[0]
-        same = before.rank == after.rank and before.shape[-1] == after.shape[-1]
-        others = {*range(before.rank - 1)}
-        lies = [{a for a, n in enumerate(t.ids.shape) if n > 1} & others for t in (before, after)]
-        return same and not any(lies) and np.array_equal(before.along(-1), after.along(-1))
-
     def _note_sites(self, call: Call) -> None:
-        kind = _kind(call)
+        kind = kind_of(call)
         if call.layer.weights and kind not in WHOLE:
             raise NotSlim(f"the layer {call.key!r} ({kind}) has no slim function")
         inputs, outputs = self._graph.labels(call.key)
@@ -226,7 +224,9 @@ class SlimNetwork:
             return program.interpret(inputs, visit)
 
         def visit(call: Call, args: tuple, kwargs: dict) -> Any:
-            return tf.nest.map_structure(self._in_dtype, compute(call, args, kwargs))
+            results = compute(call, args, kwargs)
+            last = self._graph.path_of(call.layer) in self._last
+            return results if last else in_dtype(results, self.dtype)
 
         def compute(call: Call, args: tuple, kwargs: dict) -> Any:
             inside = self._graph.inside(call.key)
@@ -238,8 +238,8 @@ class SlimNetwork:
                 )
                 return run(inside, given)
             path = self._graph.path_of(call.layer)
-            if path not in self._whole:
-                args, kwargs = tf.nest.map_structure(self._in_dtype, (args, kwargs))
+            exact = path in self._whole or path in self._last
+            args, kwargs = in_dtype((args, kwargs), tf.float32 if exact else self.dtype)
             own = Weights(values, path, len(call.layer.weights))
             if path in self._batch_norms:
                 if moments is None and call.key in self._folded:
@@ -247,7 +247,7 @@ class SlimNetwork:
                 return own.normalise(call.layer, args[0], moments)
             if path in self._whole:
                 return self._run_whole(call, args, kwargs, where)
-            kind = _kind(call)
+            kind = kind_of(call)
             if kind in FUNCTIONS:
                 x = args[0] if args else kwargs["inputs"]
                 norm = self._folds.get(call.key) if moments is None else None
@@ -261,10 +261,6 @@ class SlimNetwork:
 
         outputs = run(self._graph.program, x)
         return tf.nest.pack_sequence_as(self._graph.program.nested_outputs, outputs)
-
-    def _in_dtype(self, x: Any) -> Any:
-        """A float32 tensor in the network's own precision; anything else as it is."""
-        return tf.cast(x, self.dtype) if tf.is_tensor(x) and x.dtype == tf.float32 else x
 
     def _run_whole(self, call: Call, args: tuple, kwargs: dict, where: dict) -> list:
         number = -1
@@ -295,13 +291,3 @@ class SlimNetwork:
                 mean = tf.add_n([pair[column] for pair in pairs]) / len(pairs)
                 found["\n".join(path) + f"#{index}"] = tf.cast(mean, tf.float64)
         return found
-
-
-def _is_norm(call: Call) -> bool:
-    return _kind(call) in ("BatchNormalization", "SyncBatchNormalization")
-
-
-def _kind(call: Call) -> str:
-    """The layer's class, if it is Keras' own."""
-    kind = type(call.layer)
-    return kind.__name__ if kind.__module__.startswith("tf_keras.") else f"own {kind.__name__}"

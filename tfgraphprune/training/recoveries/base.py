@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfgraphprune.batches import Data, as_arrays, model_inputs
+from tfgraphprune.batches import Data
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
 from tfgraphprune.pruning.plan import PruningPlan
@@ -16,10 +16,10 @@ from tfgraphprune.settings import FineTune
 from tfgraphprune.training.features import feature_pairs
 from tfgraphprune.training.finetune import finetune
 from tfgraphprune.training.fit import OnEpoch, Row
-from tfgraphprune.training.widening import widened
+from tfgraphprune.training.widening import Widened, widened
 
-_TESTED_EXAMPLES = 32
-"""On which it is tested that a wider network trains alike."""
+_WIDE = "wide"
+"""Folder of the checkpoints of a network that is trained wider."""
 
 FitFn = Callable[[Any, Any], Any]
 """`fit_fn(model, teacher) -> model`: a user's own training in the place of ours."""
@@ -109,15 +109,26 @@ class RecoveryCase:
         if weight and self.teacher is not None:
             pairs = feature_pairs(self.graph, plan)
             arguments = {**arguments, "feature_weight": weight, "feature_pairs": pairs}
-        wide = None
-        if self.settings.widen and arguments["epochs"] and "feature_pairs" not in arguments:
-            some = as_arrays(self.calibration, _TESTED_EXAMPLES)[0]
-            wide = widened(self.graph, plan, model, model_inputs(some, model))
+        wide = self._widened(model, plan, arguments)
+        if wide is not None and self.checkpoint_dir is not None:
+            arguments["checkpoint_dir"] = self.checkpoint_dir / _WIDE
         rows = finetune(wide.model if wide else model, self.train_data, **arguments)
-        if wide:
+        if wide is not None:
             wide.hand_back(model)
         rows = [{**row, "epoch": row["epoch"] + len(before)} for row in rows]
         return Recovered(model, plan, [*before, *rows])
+
+    def _widened(self, model: Any, plan: PruningPlan, arguments: dict[str, Any]) -> Widened | None:
+        """The network to train in place of the pruned one, if there is a faster one."""
+        folder = self.checkpoint_dir
+        begun = folder is not None and any(folder.glob("ckpt-*"))  # at the network's own width
+        if not self.settings.widen or not arguments["epochs"] or begun:
+            return None
+        return (
+            None
+            if "feature_pairs" in arguments
+            else (widened(self.graph, plan, model, self.calibration))
+        )
 
     def training(self, epochs: int | None = None, part: str = "", after: int = 0) -> dict[str, Any]:
         """Arguments of `finetune`.
