@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tf_keras as keras
 from scipy.stats import spearmanr
 
@@ -148,6 +150,37 @@ class Cells:
             "float32_ms": float(1e3 * np.median(times[:, 0])),
             "fast_ms": float(1e3 * np.median(times[:, 1])),
             "speed_up": float(np.median(times[:, 0] / times[:, 1])),
+        }
+
+    def speed(self, network: str) -> dict[str, Any]:
+        """Where the time of a search by SAC goes; to be run alone, on all threads."""
+        started = time.perf_counter()
+        problem = self.problem(
+            tgp.LayerGraph.from_model(self.model(network)), 0.5, "sac", 0, reestimate=True
+        )
+        made = time.perf_counter()
+        rewards: list[float] = []
+        measured = problem.reward
+
+        def reward(*arguments: Any) -> float:
+            before = time.perf_counter()
+            found = measured(*arguments)
+            rewards.append(time.perf_counter() - before)
+            return found
+
+        problem.reward = reward  # type: ignore[method-assign]
+        run_search(problem, "sac", evaluations=200, progress=False)
+        total = time.perf_counter() - started
+        typical = float(np.median(rewards))
+        return {
+            "dtype": problem.evaluator.precision,
+            "threads": tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count(),
+            "total": total,
+            "features": made - started,
+            "rewards": typical * len(rewards),
+            "tracing": sum(rewards) - typical * len(rewards),
+            "agent": total - (made - started) - sum(rewards),
+            "a_reward": typical,
         }
 
     def zero_shot(self, network: str, ratio: float, policy: str, seed: int) -> dict[str, Any]:

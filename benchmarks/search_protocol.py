@@ -52,6 +52,7 @@ def cells() -> dict[str, tuple[str, dict[str, Any]]]:
             }  # fmt: skip
     for network in UNSEEN[1:]:
         found[f"dense/{network}"] = "dense", {"network": network}
+    found["speed/resnet56"] = "speed", {"network": "resnet56"}
     for network in PRECISIONS:
         found[f"precision/{network}"] = "precision", {"network": network}
     for seed in SEEDS:
