@@ -94,10 +94,11 @@ def _speed(row: Mapping[str, Any] | None) -> list[str]:
     return [
         *lines,
         f"200 evaluations of SAC on ResNet-56, alone on the machine, {row['threads']} threads, "
-        f"{row['dtype']}: {row['total']:.0f} s; {shares}.",
-        f"Features are those of the groups (with the check of bfloat16), tracing what rewards took "
-        f"beyond the median of {row['a_reward']:.2f} s, agent the rest: its networks, their tracing "
-        "and training.",
+        f"{row['dtype']}: {row['total']:.0f} s;",
+        f"{shares}.",
+        "Features are those of the groups (with the check of bfloat16), tracing is what rewards",
+        f"took beyond their median of {row['a_reward']:.2f} s, agent the rest: its networks, their",
+        "tracing and training.",
         "",
     ]
 
