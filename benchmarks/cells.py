@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ _WORKDIR = flags.DEFINE_string("workdir", "runs/benchmark", "Cells and what they
 _ONLY = flags.DEFINE_list("only", ["*"], "Names or patterns of cells.")
 _JOBS = flags.DEFINE_integer("jobs", 1, "Cells at a time, each on as many threads as are left.")
 _RUN = flags.DEFINE_boolean("run", True, "Whether to run what is missing.")
+_KNOWN = flags.DEFINE_string("known", None, "JSON of a report, whose cells need not be run again.")
 _CELL = flags.DEFINE_string("cell", None, "Compute this cell alone, into --into.")
 _INTO = flags.DEFINE_string("into", None, "File for --cell.")
 
@@ -57,9 +59,16 @@ def workdir() -> Path:
 
 
 def read(name: str) -> dict[str, Any] | None:
-    """A cell's figures, if it was run."""
+    """A cell's figures, if it was run, here or for the report that --known names."""
     path = _path(name)
-    return json.loads(path.read_text()) if path.exists() else None
+    if path.exists():
+        return json.loads(path.read_text())
+    return _known(_KNOWN.value).get(name) if _KNOWN.value else None
+
+
+@functools.cache
+def _known(path: str) -> dict[str, Any]:
+    return json.loads(Path(path).read_text())
 
 
 def _path(name: str) -> Path:
@@ -67,9 +76,9 @@ def _path(name: str) -> Path:
 
 
 def _run(module: str, name: str) -> None:
-    path = _path(name)
-    if path.exists():
+    if read(name) is not None:
         return
+    path = _path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     threads = str(max(1, (os.cpu_count() or 1) // _JOBS.value))
     environment = {

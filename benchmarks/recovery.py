@@ -3,7 +3,8 @@
     python -m benchmarks.recovery --data_dir=FOLDER --weights=FOLDER --workdir=runs/recovery
 
 Every cell is a process of its own whose figures are kept in the workdir, so the program resumes;
---only names cells by patterns, --norun only writes the report of what is there. Cells that were
+--only names cells by patterns, --norun only writes the report of what is there,
+--known=docs/results/recovery.json takes over what was run for that report. Cells that were
 not run are listed as such. Plans are SAC's of 200 evaluations, uniform widths, or those of the
 shipped policy without a search; the test set is looked at once a cell.
 """

@@ -3,7 +3,8 @@
     python -m benchmarks.search --data_dir=FOLDER --weights=FOLDER --workdir=runs/search
 
 Every cell is a process of its own whose figures are kept in the workdir, so the program resumes;
---only names cells by patterns, --norun only writes the report of what is there. Cells that were
+--only names cells by patterns, --norun only writes the report of what is there,
+--known=docs/results/search.json takes over what was run for that report. Cells that were
 not run are listed as such. Seeds 0, 1 and 2, 1,000 reward images from train[45000:], 500
 calibration images.
 """

@@ -107,7 +107,7 @@ def get_config() -> ConfigDict:
     # When each method comes to its end, such as "30m"; "" for no limit.
     search.time_limit = ""
     # "auto" measures rewards in bfloat16 where the CPU has it in hardware; "float32" never does.
-    search.precision = "auto"
+    search.reward_precision = "auto"
 
     config.finetune = finetune = ConfigDict()
     # Passes over the training images after the cut.

@@ -47,7 +47,7 @@ REFUSED = [
     (Search, {"evaluations": -1}, "evaluations must be a whole number from 1 on, not -1."),
     (Search, {"evaluations": False}, "evaluations must be a whole number from 1 on, not False."),
     (Search, {"first_look": 0}, "first_look must be a whole number from 1 on, not 0."),
-    (Search, {"precision": "bfloat16"}, "precision of a search must be one of"),
+    (Search, {"reward_precision": "bfloat16"}, "reward_precision must be one of"),
     (Search, {"time_limit": "soon"}, "time_limit is a number of seconds or text such as '30m'"),
     *(
         (Search, {"time_limit": limit}, "time_limit is a number of seconds or text")

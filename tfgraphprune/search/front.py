@@ -178,7 +178,7 @@ def front_of(
 
     evaluator = RewardEvaluator(
         graph, calibration, reward, search.criterion, metric=metric,
-        first_look=search.first_look, precision=search.precision,
+        first_look=search.first_look, precision=search.reward_precision,
     )  # fmt: skip
     some = rows_of(calibration[0], slice(SENSITIVITY_EXAMPLES))
     changes = output_changes(graph, some, evaluator.importance)

@@ -167,7 +167,7 @@ def search_graph(
     names = tuple(dict.fromkeys((search.agent, *search.rivals)))
     evaluator = RewardEvaluator(
         graph, calibration, reward, search.criterion, metric=metric,
-        first_look=search.first_look, precision=search.precision,
+        first_look=search.first_look, precision=search.reward_precision,
     )  # fmt: skip
     reads_graph = search.evaluations == 0 or any(searcher_class(n).reads_graph for n in names)
     problem = PlanProblem.of(

@@ -33,8 +33,8 @@ class Search:
             one so far; all by default.
         time_limit: when each method comes to its end: seconds, or text such as `"30m"`, which
             becomes seconds.
-        precision: `auto` evaluates large networks in bfloat16 where the CPU has it in hardware
-            (AMX) and its outputs agree with those of float32; `float32` never does.
+        reward_precision: `auto` evaluates large networks in bfloat16 where the CPU has it in
+            hardware (AMX) and its outputs agree with those of float32; `float32` never does.
 
     Raises:
         UserError: a number or a name is out of range.
@@ -51,7 +51,7 @@ class Search:
     reward_examples: int | None = None
     first_look: int | None = None
     time_limit: float | str | None = None
-    precision: str = "auto"
+    reward_precision: str = "auto"
 
     def __post_init__(self) -> None:
         if isinstance(self.rivals, str):
@@ -66,9 +66,9 @@ class Search:
                 positive_integer(name, getattr(self, name))
         if not is_number(self.min_keep) or not 0 < self.min_keep <= 1:
             raise UserError(f"min_keep is a share of channels in (0, 1], not {self.min_keep!r}.")
-        if self.precision not in PRECISIONS:
+        if self.reward_precision not in PRECISIONS:
             raise UserError(
-                f"precision of a search must be one of {PRECISIONS}, not {self.precision!r}."
+                f"reward_precision must be one of {PRECISIONS}, not {self.reward_precision!r}."
             )
         if self.time_limit is not None:
             object.__setattr__(self, "time_limit", seconds(self.time_limit))

@@ -225,8 +225,10 @@ class SlimNetwork:
 
         def visit(call: Call, args: tuple, kwargs: dict) -> Any:
             results = compute(call, args, kwargs)
-            last = self._graph.path_of(call.layer) in self._last
-            return results if last else in_dtype(results, self.dtype)
+            done = self._graph.inside(call.key) is not None  # by the layers inside
+            if done or self._graph.path_of(call.layer) in self._last:
+                return results
+            return in_dtype(results, self.dtype)
 
         def compute(call: Call, args: tuple, kwargs: dict) -> Any:
             inside = self._graph.inside(call.key)
