@@ -1,6 +1,7 @@
 """Plans are filled up to multiples, of which a group's own is one."""
 
 import pytest
+import tf_keras as keras
 
 from tests import networks
 from tfgraphprune.graph import LayerGraph
@@ -20,6 +21,9 @@ def test_up_to_a_multiple_or_the_whole_group(step, multiple, counts):
     assert filled_up(graph, {}, multiple) == {}
 
 
-def test_a_network_of_unknown_size_is_not_large():
-    graph = LayerGraph.from_model(networks.build("resnet_b"))
-    assert not is_large(graph)
+@pytest.mark.parametrize(("size", "found"), [(128, True), (8, False), (None, False)])
+def test_a_network_of_unknown_size_is_not_large(size, found):
+    x = start = keras.Input((size, size, 3))
+    x = keras.layers.Conv2D(32, 3)(x)
+    model = keras.Model(start, keras.layers.Dense(3)(keras.layers.GlobalMaxPooling2D()(x)))
+    assert is_large(LayerGraph.from_model(model)) is found

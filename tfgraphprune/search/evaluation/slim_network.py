@@ -110,13 +110,14 @@ class SlimNetwork:
 
     def apply(self, kept: Mapping[str, Sequence[int]]) -> None:
         """Cut the weights to a plan and estimate the statistics of what is left."""
-        wide = filled_up(self._graph, kept, self._multiple) if self._multiple > 1 else kept
-        factors = without_added(self._graph, kept, wide, self._shapes)
-        stays = self._graph.kept(wide)
-        self._weights = {
-            key: self._cut(key, value * factors.get(key, 1), stays)
-            for key, value in self._dense.items()
-        }
+        values = self._dense
+        if self._multiple > 1:
+            wide = filled_up(self._graph, kept, self._multiple)
+            factors = without_added(self._graph, kept, wide, self._shapes)
+            values = {**values, **{key: values[key] * factor for key, factor in factors.items()}}
+            kept = wide
+        stays = self._graph.kept(kept)
+        self._weights = {key: self._cut(key, value, stays) for key, value in values.items()}
         self._places = {
             name: tf.constant(stays.positions(ids), tf.int32) for name, ids in self._sites.items()
         }
