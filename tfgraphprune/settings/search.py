@@ -34,7 +34,7 @@ class Search:
         time_limit: when each method comes to its end: seconds, or text such as `"30m"`, which
             becomes seconds.
         reward_precision: `auto` evaluates large networks in bfloat16 where the CPU has it in
-            hardware (AMX) and its outputs agree with those of float32; `float32` never does.
+            hardware and its outputs agree with those of float32; `float32` never does.
 
     Raises:
         UserError: a number or a name is out of range.

@@ -128,7 +128,8 @@ def test_weights_of_other_types_stay_as_they_are():
     ("text", "found"),
     [
         ("flags : fpu amx_bf16 amx_tile\n", True),
-        ("flags : fpu avx512_bf16\n", False),
+        ("flags : fpu avx512_bf16 avx512vbmi\n", True),
+        ("flags : fpu avx512f avx512_vnni\n", False),
         (None, False),
     ],
 )

@@ -22,6 +22,9 @@ _MOST_DETOURS = 0.25
 _LARGEST_ERROR = 0.05
 """Root mean square difference of the outputs, in units of their deviation, for bfloat16."""
 
+_BFLOAT16 = frozenset({"amx_bf16", "avx512_bf16"})
+"""The flags of CPUs that multiply bfloat16; on all others it is slower than float32."""
+
 
 def evaluation_network(
     graph: LayerGraph, calibration: Sequence[Any], precision: str, whole: bool = False
@@ -59,13 +62,13 @@ def evaluation_network(
 
 
 def has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the CPU multiplies matrices of bfloat16 in hardware (AMX).
+    """Whether the CPU multiplies bfloat16 in hardware (AMX, or AVX-512's dot products).
 
     Args:
         cpuinfo: Linux' description of the CPU; where there is none, the answer is no.
     """
     try:
-        return "amx_bf16" in cpuinfo.read_text().split()
+        return not _BFLOAT16.isdisjoint(cpuinfo.read_text().split())
     except OSError:
         return False
 
