@@ -31,7 +31,7 @@ from tfgraphprune.training.finetune import finetune
 from tfgraphprune.training.recovery import recover
 
 REWARD, CALIBRATION = 1000, 500
-SMALL = {"vgg16_bn:0.25": 8, "mobilenet_v2:0.5": 4}
+SMALL = {"vgg16_bn:0.25": 8, "mobilenet_v2:0.5": 8}
 """Networks without public weights, and the epochs of their training here."""
 
 
@@ -106,9 +106,17 @@ class Cells:
             )
         return row
 
-    def universal(self, name: str, seed: int, options: dict[str, Any]) -> dict[str, Any]:
-        """Train a policy on many networks, as the shipped one was."""
+    def universal(
+        self, name: str, seed: int, options: dict[str, Any], networks: str | None
+    ) -> dict[str, Any]:
+        """Train a policy on many networks as the shipped one was, or on those of another one."""
         config = get_config()
+        if networks is not None:
+            folder = self._workdir / "universal" / networks
+            config.networks = tuple(
+                f"{folder / f'dense_{number}.keras'}@{text.rpartition('@')[2]}"
+                for number, text in enumerate(config.networks)
+            )
         config.seed = seed
         config.data.cifar10.dir, config.data.cifar10.download = self._data_dir, False
         with config.search.options.unlocked():

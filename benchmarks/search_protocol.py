@@ -29,7 +29,8 @@ AT_ONCE = ("uniform", "knapsack", "least_change", "sensitivity")
 """What a plan without a search is compared with."""
 
 UNIVERSAL = {"": {}, "no_motifs": {"encoder": "gcn"}, "no_edges": {"encoder": "features"}}
-"""Policies made as the shipped one is; of that, seed 0 is the shipped one itself."""
+"""Policies made as the shipped one is, all on the networks of the first of them. For transfer,
+`pretrained` of seed 0 is the shipped one itself."""
 
 
 def cells() -> dict[str, tuple[str, dict[str, Any]]]:
@@ -59,12 +60,13 @@ def cells() -> dict[str, tuple[str, dict[str, Any]]]:
         sources = {"resnet20": f"resnet20_0.5_sac_{seed}"}
         for name, options in UNIVERSAL.items():
             source = f"pretrained {name}".strip()
-            shipped = not name and seed == 0
-            sources[source] = "pretrained" if shipped else f"{source.replace(' ', '_')}_{seed}"
-            if not shipped:
-                found[f"policy/{source}/{seed}"] = "universal", {
-                    "name": sources[source], "seed": seed, "options": options,
-                }  # fmt: skip
+            first = not name and seed == 0
+            made = f"{source.replace(' ', '_')}_{seed}"
+            sources[source] = "pretrained" if first else made
+            found[f"policy/{source}/{seed}"] = "universal", {
+                "name": made, "seed": seed, "options": options,
+                "networks": None if first else "pretrained_0",
+            }  # fmt: skip
         for network in UNSEEN:
             for source, policy in sources.items():
                 base = {"network": network, "ratio": 0.5, "seed": seed}

@@ -29,8 +29,9 @@ def get_config() -> ConfigDict:
     # Images held out of training, from the end of the training split.
     cifar10.reward_examples = 5000
 
-    # NAME@DATA; see tfgraphprune.models.network_by_name. ResNet-56, VGG-16 and MobileNetV2 are
-    # left out on purpose: benchmarks/search.py tests the policy on them.
+    # NAME@DATA, see tfgraphprune.models.network_by_name, or FILE.keras@DATA for a trained one.
+    # ResNet-56, VGG-16 and MobileNetV2 are left out on purpose: benchmarks/search.py tests the
+    # policy on them.
     config.networks = (
         "digits_cnn@digits",
         "random_cnn:0@digits",

@@ -36,8 +36,9 @@ def train_policy(config: Any, workdir: str | os.PathLike, overwrite: bool = Fals
     """Train the dense networks that a config lists, then one policy for all of them.
 
     Every network is a search problem at every budget; the policy's weights are kept apart from
-    all of them. Resumes in `workdir`, where the policy is saved in the end: `policy.json`,
-    with the networks that it has seen, and `policy.npz`.
+    all of them. Networks that are files of trained models are taken as they are. Resumes in
+    `workdir`, where the policy is saved in the end: `policy.json`, with the networks that it has
+    seen, and `policy.npz`.
 
     Args:
         config: an `ml_collections.ConfigDict` like `configs/universal_policy.py`.
@@ -54,29 +55,31 @@ def train_policy(config: Any, workdir: str | os.PathLike, overwrite: bool = Fals
     networks = [_parsed(text, config.data) for text in config.networks]
     used = dict.fromkeys(data for _, data in networks)
     splits = {name: load_splits(config.data[name]) for name in used}
-    models = []
-    for name, data in networks:
-        keras.utils.set_random_seed(config.seed)
-        part = splits[data]
-        models.append(network_by_name(name, part.classes, part.input_shape))  # type: ignore[arg-type]
-    content = plain(config.to_dict())
-    key = identity(
-        models[0],
-        LayerGraph.from_model(models[0]).fingerprint,
-        [part for name in sorted(splits) for part in (splits[name].train, splits[name].reward)],
-        {"config": content, "policy": True},
-    )
+    models = [_network(name, splits[data], config.seed) for name, data in networks]
+    keys = [
+        identity(
+            model,
+            LayerGraph.from_model(model).fingerprint,
+            [part for name in sorted(splits) for part in (splits[name].train, splits[name].reward)],
+            {"config": plain(config.to_dict()), "policy": True},
+        )
+        for model in models
+    ]
+    key = {**keys[0], "model": " ".join(key["model"] for key in keys)}
     files = [f"dense_{number}.keras" for number in range(len(models))]
-    outputs = ("policy.json", "policy.npz", *files)
+    trained = [f for f, (name, _) in zip(files, networks, strict=True) if not _is_file(name)]
+    outputs = ("policy.json", "policy.npz", *trained)
     with WorkDir.open(workdir, key, outputs, overwrite) as run:
         if run.finished:
             return load_policy(run.folder)
         problems, names = [], []
         for number, (model, (name, data)) in enumerate(zip(models, networks, strict=True)):
-            accuracy = _train(run, config, number, model, splits[data], files[number])
+            if not _is_file(name):
+                _train(run, config, number, model, splits[data], files[number])
+            reached = accuracy(model, splits[data].reward)
             found = _problems(config, model, splits[data], budgets)
             problems += found
-            names += [f"{name}@{data}, dense {accuracy:.3f}, {_said(b)}" for b in budgets]
+            names += [f"{name}@{data}, dense {reached:.3f}, {_said(b)}" for b in budgets]
         policy = _searched(run, config, problems, names)
         _save(run, policy)
         run.finish()
@@ -84,7 +87,7 @@ def train_policy(config: Any, workdir: str | os.PathLike, overwrite: bool = Fals
 
 
 def _parsed(text: str, known: Mapping[str, Any]) -> tuple[str, str]:
-    name, _, data = text.partition("@")
+    name, _, data = text.rpartition("@")
     if data not in known:
         raise UserError(
             f"each of networks is written NAME@DATA with one of the data {', '.join(known)}, "
@@ -93,16 +96,29 @@ def _parsed(text: str, known: Mapping[str, Any]) -> tuple[str, str]:
     return name, data
 
 
+def _is_file(name: str) -> bool:
+    return name.endswith(".keras")
+
+
+def _network(name: str, splits: Splits, seed: int) -> Any:
+    """A trained network from its file, or a new one by its name."""
+    if not _is_file(name):
+        keras.utils.set_random_seed(seed)
+        return network_by_name(name, splits.classes, splits.input_shape)  # type: ignore[arg-type]
+    if not Path(name).is_file():
+        raise UserError(f"networks names the file {name}, which is not there: check the path.")
+    return keras.models.load_model(name, compile=False)
+
+
 def _said(budget: Budget) -> str:
     return ", ".join(f"{name} {value}" for name, value in budget.limits.items())
 
 
-def _train(run: WorkDir, config: Any, number: int, model: Any, splits: Splits, file: str) -> float:
-    """Train a dense network, or load it; its accuracy on the reward images."""
-    done = run.done(f"dense_{number}")
-    if done is not None:
+def _train(run: WorkDir, config: Any, number: int, model: Any, splits: Splits, file: str) -> None:
+    """Train a dense network, or load what was trained."""
+    if run.done(f"dense_{number}"):
         model.set_weights(keras.models.load_model(run.folder / file, compile=False).get_weights())
-        return done
+        return
     train = config.train
     examples = min(train.examples, len(splits.train[0]))
     finetune(
@@ -119,7 +135,7 @@ def _train(run: WorkDir, config: Any, number: int, model: Any, splits: Splits, f
         on_epoch=lambda row: run.log_row(f"dense {number}", row, "epoch"),
     )
     save_model(run, file, model)
-    return run.mark(f"dense_{number}", accuracy(model, splits.reward))
+    run.mark(f"dense_{number}")
 
 
 def _problems(
