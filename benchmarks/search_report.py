@@ -52,11 +52,14 @@ def write(rows: Rows, folder: Path) -> str:
         "Figures are means over the seeds that were run, of those named beforehand (0, 1, 2),",
         "with the lowest and the highest in brackets; the column *seeds* says which. Area:",
         "under the curve of the best reward so far over images forwarded, up to those of 200",
-        "evaluations. x86 CPU with 2 cores and AMX, rewards in bfloat16 (see the last table); two",
-        "cells ran at a time, of one thread each, so seconds are those of one core. *cma_es* and",
-        "*evolution* were run in float32, on another machine.",
+        "evaluations. x86 CPUs with 2 cores, rewards in bfloat16 (see the last but one table): one",
+        "with AMX, and for *policy*, *zero* and *few*, and networks other than ResNets, a Zen 4",
+        "with the dot products of AVX-512, about half as fast. Two cells ran at a time, of one",
+        "thread each, so seconds are those of one core. *cma_es* and *evolution* were run in",
+        "float32.",
         "*pretrained* of seed 0 is the policy that is shipped, of other seeds one that was made in",
-        "the same way (`configs/universal_policy.py`); none of them has seen these networks.",
+        "the same way (`configs/universal_policy.py`); those *without edges* and *without motifs*",
+        "differ by their encoder only. None of them has seen these networks.",
         "",
     ]
     missing = [name for name, row in rows.items() if row is None]

@@ -241,6 +241,22 @@ def test_a_search_starts_from_a_policy(tmp_path, searched, how):
     assert isinstance(warm.learned(), Policy)
 
 
+def test_a_search_from_a_policy_tries_what_is_known_and_else_explores_with_it():
+    guess = np.float32([0.9, -0.6, 0.2, -0.3])
+    problem = PatternProblem(4)
+    problem.graph = with_guess(problem.graph, guess)
+    policy = SacSearch(problem, 40, seed=5, options=SHORT).learned()
+    warm = SacSearch(problem, 40, seed=0, options={**SHORT, "policy": policy})
+    np.testing.assert_allclose(warm.propose(0), policy.action(problem.graph), atol=1e-6)
+    np.testing.assert_array_equal(warm.propose(1), guess)
+    assert np.abs(warm.propose(3) - guess).max() <= 0.4 + 1e-6
+    for episode in (2, 4):
+        np.testing.assert_array_equal(warm.propose(episode), warm.learner.act(episode)[1])
+    free = SacSearch(problem, 40, seed=0, options={**SHORT, "policy": policy, "guided": False})
+    for episode in (1, 2, 3):
+        np.testing.assert_array_equal(free.propose(episode), free.learner.act(episode)[1])
+
+
 def test_a_policy_for_other_features_is_refused(searched):
     problem = PatternProblem(4)
     problem.graph = chain_graph(4, features=5)

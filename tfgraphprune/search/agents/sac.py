@@ -22,7 +22,8 @@ class SacSearch(Searcher):
     Episodes: the uniform plan, the knapsack's (where the reward is the accuracy), the graph's
     guess, random actions, two thirds of them around these two, then the exploring policy with
     training in between; the last one is the policy's most likely action. A search that starts
-    from a policy begins with its most likely action and explores with it from there.
+    from a policy has that one's most likely action for the uniform plan, and its exploring actions
+    for the random ones.
 
     Args:
         problem: what is searched.
@@ -52,23 +53,26 @@ class SacSearch(Searcher):
     def propose(self, episode: int) -> np.ndarray:
         """The action of an episode, float32 `[G]`."""
         groups = len(self.problem.graph.names)
-        if self.settings.policy is None:
-            if episode == 0:
-                return np.zeros(groups, np.float32)
-            if episode < self._warmup and episode + 1 < self.evaluations:
-                return self._random(episode)
+        cold = self.settings.policy is None
+        if cold and episode == 0:
+            return np.zeros(groups, np.float32)
+        if 0 < episode < self._warmup and episode + 1 < self.evaluations:
+            known = self._near_known(episode)
+            if known is not None:
+                return known
+            if cold:
+                return random_action(groups, self.seed, episode)
         greedy, exploring = self.learner.act(episode)
         return greedy if episode in (0, self.evaluations - 1) else exploring
 
-    def _random(self, episode: int) -> np.ndarray:
-        """A random action, or one near a plan that is known, or that itself."""
-        drawn = random_action(len(self.problem.graph.names), self.seed, episode)
+    def _near_known(self, episode: int) -> np.ndarray | None:
+        """A plan that is known, one near it, or none where the turn is that of free ones."""
         plans = self._plans()
         turn, number = divmod(episode - 1, len(plans) + 1)
         if number == len(plans):
-            return drawn
+            return None
         if turn > 0:
-            return near(plans[number], drawn)
+            return near(plans[number], random_action(len(plans[number]), self.seed, episode))
         if number == 0 and isinstance(self.problem, PlanProblem):
             # Charged once, also where a stopped search needs them again.
             self.problem.images += self._gradients
