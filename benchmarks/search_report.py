@@ -93,7 +93,7 @@ def write(rows: Rows, folder: Path) -> str:
                 "sac, 200 evaluations": f"{home}sac/",
             },
         )  # fmt: skip
-    lines += _precisions(rows) + _speed(rows["speed/resnet56"])
+    lines += _zero_shots(rows) + _precisions(rows) + _speed(rows["speed/resnet56"])
     lines += READING.splitlines() + [""]
     lines += ["## Cells that were not run", "", ", ".join(missing) or "None.", ""]
     text = "\n".join(lines)
@@ -101,6 +101,26 @@ def write(rows: Rows, folder: Path) -> str:
     (folder / "search.json").write_text(json.dumps(rows) + "\n")
     _curves(rows, methods, folder / "search.svg")
     return text
+
+
+def _zero_shots(rows: Rows) -> list[str]:
+    lines = [
+        "## What the graph is worth to a policy that travels", "",
+        "Rewards without a search, three policies each, trained on the same networks; *pretrained*",
+        "has edges and motifs.", "",
+        f"| | {' | '.join(UNSEEN)} | mean |", "|" + "---|" * (len(UNSEEN) + 2),
+    ]  # fmt: skip
+    for name in UNIVERSAL:
+        source = f"pretrained {name}".strip()
+        table = [
+            [row["rewards"][0] for row in _seeds(rows, f"transfer/{n}/zero/{source}/").values()]
+            for n in UNSEEN
+        ]
+        means = [statistics.mean(rewards) for rewards in table if rewards]
+        mean = f"{statistics.mean(means):.3f}" if len(means) == len(UNSEEN) else "-"
+        cells = [_cell(list(rewards), "reward") for rewards in table]
+        lines.append(f"| {source} | {' | '.join(cells)} | {mean} |")
+    return [*lines, ""]
 
 
 def _speed(row: Mapping[str, Any] | None) -> list[str]:
