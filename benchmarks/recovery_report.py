@@ -46,7 +46,7 @@ def write(rows: Rows, folder: Path) -> str:
     text = "\n".join(lines)
     (folder / "recovery.md").write_text(text)
     (folder / "recovery.json").write_text(json.dumps(rows, indent=1) + "\n")
-    _figure(rows).savefig(folder / "recovery.svg")
+    _figure(rows).savefig(folder / "recovery.svg", metadata={"Date": None})
     return text
 
 
