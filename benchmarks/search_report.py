@@ -39,7 +39,8 @@ READING = """\
   better by 0.014). They depart from the plan of *least_change*: for the better on ResNet-56 and
   MobileNetV2, for the worse on VGG.
 - 100 evaluations that start from such a policy reach what 200 from scratch do on ResNet-56 (0.848
-  and 0.846) and, but for 0.001, on VGG; on MobileNetV2 they stay 0.016 below (one seed).
+  and 0.846) and, but for 0.001, on VGG; on MobileNetV2 they stay 0.01 below
+  (from scratch, not all seeds were run).
 """
 
 
