@@ -18,6 +18,7 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.experiment import load_splits
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.identity import identity, plain
+from tfgraphprune.model_files import load_model
 from tfgraphprune.models import network_by_name
 from tfgraphprune.search.evaluation.evaluator import RewardEvaluator
 from tfgraphprune.search.plan_problem import SENSITIVITY_EXAMPLES, PlanProblem
@@ -105,9 +106,7 @@ def _network(name: str, splits: Splits, seed: int) -> Any:
     if not _is_file(name):
         keras.utils.set_random_seed(seed)
         return network_by_name(name, splits.classes, splits.input_shape)  # type: ignore[arg-type]
-    if not Path(name).is_file():
-        raise UserError(f"networks names the file {name}, which is not there: check the path.")
-    return keras.models.load_model(name, compile=False)
+    return load_model(name)
 
 
 def _said(budget: Budget) -> str:
