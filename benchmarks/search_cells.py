@@ -124,7 +124,10 @@ class Cells:
         started = time.perf_counter()
         policy = train_policy(config, self._workdir / "universal" / name)
         policy.save(self._workdir / "policies" / name, overwrite=True)
-        return {"trained_on": policy.record["trained_on"], "seconds": time.perf_counter() - started}
+        trained_on = {
+            text.rpartition("/")[2]: found for text, found in policy.record["trained_on"].items()
+        }
+        return {"trained_on": trained_on, "seconds": time.perf_counter() - started}
 
     def precision(self, network: str, plans: int = 20) -> dict[str, Any]:
         """Rewards in bfloat16 against those in float32: 20 plans, from equal to random ratios."""
