@@ -63,7 +63,7 @@ def write(rows: Rows, folder: Path) -> str:
         "thread each, so seconds are those of one core. *cma_es* and *evolution* were run in",
         "float32.",
         "*pretrained* of seed 0 is the policy that is shipped, of other seeds one that was made in",
-        "the same way (`configs/universal_policy.py`); those *without edges* and *without motifs*",
+        "the same way (`configs/universal_policy.py`); *no_edges* and *no_motifs*",
         "differ by their encoder only. None of them has seen these networks.",
         "",
     ]

@@ -57,16 +57,12 @@ def train_policy(config: Any, workdir: str | os.PathLike, overwrite: bool = Fals
     used = dict.fromkeys(data for _, data in networks)
     splits = {name: load_splits(config.data[name]) for name in used}
     models = [_network(name, splits[data], config.seed) for name, data in networks]
-    keys = [
-        identity(
-            model,
-            LayerGraph.from_model(model).fingerprint,
-            [part for name in sorted(splits) for part in (splits[name].train, splits[name].reward)],
-            {"config": plain(config.to_dict()), "policy": True},
-        )
-        for model in models
-    ]
-    key = {**keys[0], "model": " ".join(key["model"] for key in keys)}
+    data = [part for name in sorted(splits) for part in (splits[name].train, splits[name].reward)]
+    settings = {"config": plain(config.to_dict()), "policy": True}
+    fingerprints = [LayerGraph.from_model(model).fingerprint for model in models]
+    key = identity(models[0], fingerprints[0], data, settings)
+    others = zip(models[1:], fingerprints[1:], strict=True)
+    key["model"] = " ".join([key["model"], *(identity(*o, [], {})["model"] for o in others)])
     files = [f"dense_{number}.keras" for number in range(len(models))]
     trained = [f for f, (name, _) in zip(files, networks, strict=True) if not _is_file(name)]
     outputs = ("policy.json", "policy.npz", *trained)
@@ -74,13 +70,13 @@ def train_policy(config: Any, workdir: str | os.PathLike, overwrite: bool = Fals
         if run.finished:
             return load_policy(run.folder)
         problems, names = [], []
-        for number, (model, (name, data)) in enumerate(zip(models, networks, strict=True)):
+        for number, (model, (name, source)) in enumerate(zip(models, networks, strict=True)):
+            part = splits[source]
             if not _is_file(name):
-                _train(run, config, number, model, splits[data], files[number])
-            reached = accuracy(model, splits[data].reward)
-            found = _problems(config, model, splits[data], budgets)
-            problems += found
-            names += [f"{name}@{data}, dense {reached:.3f}, {_said(b)}" for b in budgets]
+                _train(run, config, number, model, part, files[number])
+            reached = accuracy(model, part.reward)
+            problems += _problems(config, model, part, budgets)
+            names += [f"{name}@{source}, dense {reached:.3f}, {_said(b)}" for b in budgets]
         policy = _searched(run, config, problems, names)
         _save(run, policy)
         run.finish()
