@@ -163,11 +163,11 @@ class Cells:
             "speed_up": float(np.median(times[:, 0] / times[:, 1])),
         }
 
-    def speed(self, network: str) -> dict[str, Any]:
+    def speed(self, network: str, precision: str) -> dict[str, Any]:
         """Where the time of a search by SAC goes; to be run alone, on all threads."""
         started = time.perf_counter()
         problem = self.problem(
-            tgp.LayerGraph.from_model(self.model(network)), 0.5, "sac", 0, reestimate=True
+            tgp.LayerGraph.from_model(self.model(network)), 0.5, "sac", 0, True, precision
         )
         made = time.perf_counter()
         rewards: list[float] = []
@@ -221,7 +221,13 @@ class Cells:
         return model
 
     def problem(
-        self, graph: Any, ratio: float, method: str, seed: int, reestimate: bool
+        self,
+        graph: Any,
+        ratio: float,
+        method: str,
+        seed: int,
+        reestimate: bool,
+        precision: str = "auto",
     ) -> PlanProblem:
         """The search problem; without re-estimation there are no calibration images."""
         images, labels = self.splits.train
@@ -231,7 +237,7 @@ class Cells:
         used = calibration if reestimate else tuple(part[:0] for part in calibration)
         limits = resolve_limits(tgp.Budget(macs_ratio=ratio), graph)
         return PlanProblem.of(
-            graph, limits, RewardEvaluator(graph, used, reward, precision="auto"),
+            graph, limits, RewardEvaluator(graph, used, reward, precision=precision),
             training,
             images=calibration[0] if searcher_class(method).reads_graph else None,
         )  # fmt: skip

@@ -25,6 +25,8 @@ UNSEEN = ("resnet56", "vgg16_bn:0.25", "mobilenet_v2:0.5")
 FEW = 100
 PRECISIONS = ("resnet20", "resnet56", "vgg16_bn:0.25", "mobilenet_v2:0.5")
 """Networks whose rewards in bfloat16 are compared with those in float32."""
+SPEEDS = {"auto": "AMX", "float32": "Zen 4"}
+"""Precisions of rewards in which a search's time is taken, and the CPU that did it."""
 AT_ONCE = ("uniform", "knapsack", "least_change", "sensitivity")
 """What a plan without a search is compared with."""
 
@@ -53,7 +55,10 @@ def cells() -> dict[str, tuple[str, dict[str, Any]]]:
             }  # fmt: skip
     for network in UNSEEN[1:]:
         found[f"dense/{network}"] = "dense", {"network": network}
-    found["speed/resnet56"] = "speed", {"network": "resnet56"}
+    for precision in SPEEDS:
+        found[f"speed/resnet56/{precision}"] = "speed", {
+            "network": "resnet56", "precision": precision,
+        }  # fmt: skip
     for network in PRECISIONS:
         found[f"precision/{network}"] = "precision", {"network": network}
     for seed in SEEDS:

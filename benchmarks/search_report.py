@@ -17,6 +17,7 @@ from benchmarks.search_protocol import (
     AT_ONCE,
     PRECISIONS,
     RIVALS,
+    SPEEDS,
     UNIVERSAL,
     UNSEEN,
 )
@@ -98,7 +99,7 @@ def write(rows: Rows, folder: Path) -> str:
                 "sac, 200 evaluations": f"{home}sac/",
             },
         )  # fmt: skip
-    lines += _zero_shots(rows) + _precisions(rows) + _speed(rows["speed/resnet56"])
+    lines += _zero_shots(rows) + _precisions(rows) + _speeds(rows)
     lines += READING.splitlines() + [""]
     lines += ["## Cells that were not run", "", ", ".join(missing) or "None.", ""]
     text = "\n".join(lines)
@@ -128,24 +129,27 @@ def _zero_shots(rows: Rows) -> list[str]:
     return [*lines, ""]
 
 
-def _speed(row: Mapping[str, Any] | None) -> list[str]:
-    lines = ["## Where the time of a search goes", ""]
-    if row is None:
-        return [*lines, "Not run.", ""]
+def _speeds(rows: Rows) -> list[str]:
     parts = ("features", "rewards", "tracing", "agent")
-    shares = ", ".join(
-        f"{part} {row[part]:.0f} s ({row[part] / row['total']:.0%})" for part in parts
-    )
-    return [
-        *lines,
-        f"200 evaluations of SAC on ResNet-56, alone on the machine, {row['threads']} threads, "
-        f"{row['dtype']}: {row['total']:.0f} s;",
-        f"{shares}.",
+    lines = [
+        "## Where the time of a search goes", "",
+        "200 evaluations of SAC on ResNet-56, alone on the machine, on all of its threads.",
         "Features are those of the groups (with the check of bfloat16), tracing is what rewards",
-        f"took beyond their median of {row['a_reward']:.2f} s, agent the rest: its networks, their",
-        "tracing and training.",
-        "",
-    ]
+        "took beyond their median, agent the rest: its networks, their tracing and training.", "",
+        "| rewards in | threads | seconds | a reward | " + " | ".join(parts) + " |",
+        "|" + "---|" * (len(parts) + 4),
+    ]  # fmt: skip
+    for name, machine in SPEEDS.items():
+        row = rows[f"speed/resnet56/{name}"]
+        if row is None:
+            lines.append(f"| {name} | not run |" + " |" * (len(parts) + 2))
+            continue
+        shares = (f"{row[part]:.0f} ({row[part] / row['total']:.0%})" for part in parts)
+        lines.append(
+            f"| {row['dtype']}, {machine} | {row['threads']} | {row['total']:.0f} | "
+            f"{row['a_reward']:.2f} | {' | '.join(shares)} |"
+        )
+    return [*lines, ""]
 
 
 def _precisions(rows: Rows) -> list[str]:
