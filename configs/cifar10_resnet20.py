@@ -74,6 +74,8 @@ def get_config() -> ConfigDict:
     budget.params = 0.0
     # Bytes of the float32 TFLite file.
     budget.file_bytes = 0.0
+    # The same as a share of the dense file; 0 for no limit.
+    budget.file_bytes_ratio = 0.0
     # Milliseconds of the float32 TFLite file on the device, at most; 0 for no limit.
     budget.latency_ms = 0.0
     # The same as a share of the dense model's; 0 for no limit.

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from tfgraphprune import flags
     from tfgraphprune.compression_result import CompressionResult, load_result
     from tfgraphprune.cost.counting import count_macs, count_params
-    from tfgraphprune.errors import MissingExtraError, ToleranceError, UserError
+    from tfgraphprune.errors import (
+        MissingExtraError,
+        SearchFailedError,
+        ToleranceError,
+        UserError,
+    )
     from tfgraphprune.graph.layer_graph import ChannelGroup, LayerGraph
     from tfgraphprune.graph.rules import LayerRule, register_layer_rule
     from tfgraphprune.inspection import Inspection, inspect
@@ -57,6 +62,7 @@ _PUBLIC = {
     "PruningPlan": "pruning.plan",
     "Schedule": "settings",
     "Search": "settings",
+    "SearchFailedError": "errors",
     "ToleranceError": "errors",
     "UserError": "errors",
     "check_on_device": "tflite.device.check",
@@ -108,6 +114,7 @@ __all__ = [
     "PruningPlan",
     "Schedule",
     "Search",
+    "SearchFailedError",
     "ToleranceError",
     "UserError",
     "callbacks",

@@ -5,6 +5,10 @@ class UserError(ValueError):
     """Bad input: a model, data set, path, budget or setting that cannot be used (exit code 1)."""
 
 
+class SearchFailedError(UserError):
+    """A search could not reward any plan: the metric, the reward function or their data fail."""
+
+
 class ToleranceError(RuntimeError):
     """A check ran and its figure lies outside the tolerance that was asked for (exit code 2)."""
 

@@ -77,7 +77,7 @@ class Job:
                 check_features(self.graph)
             if self.finetune.class_weight:
                 weighted(self.train_data, self.finetune.class_weight, self.graph.model)
-        if self.budget.file_bytes is None and not self.budget.limits_latency:
+        if not self.budget.limits_file and not self.budget.limits_latency:
             Projection.of(self.graph, resolve_limits(self.budget, self.graph), self.search.min_keep)
 
     def _check_outputs(self) -> None:

@@ -52,16 +52,18 @@ def measured(model: Any, data: Data, metric: Metric, batch_size: int = 128) -> f
     return float(metric(labels, outputs))
 
 
-def file_overhead(graph: LayerGraph, folder: Path) -> float:
-    """Bytes of the dense model's TFLite file that are not weights, for a budget in bytes.
+def file_overhead(graph: LayerGraph, folder: Path) -> tuple[float, int]:
+    """What a budget in bytes needs of the dense model's TFLite file.
 
-    Fewer channels may need more padding up to where the next weight starts: the most that this can
-    take is part of it.
+    Returns:
+        Its bytes that are not weights, and all of its bytes. Fewer channels may need more padding
+        up to where the next weight starts: the most that this can take is part of the former.
     """
     report = export_tflite(graph.model, folder / "overhead.tflite", overwrite=True)
     report.path.unlink()
     padding = (ALIGNMENT - 1) * len(graph.model.weights)
-    return padding + report.bytes - float(file_bytes_cost(graph, 0.0)(dense_counts(graph)))
+    weights = float(file_bytes_cost(graph, 0.0)(dense_counts(graph)))
+    return padding + report.bytes - weights, report.bytes
 
 
 def export_and_measure(

@@ -52,11 +52,11 @@ def prune_in_stages(run: WorkDir, job: Job) -> Pruned:
     GNN-RL (ICML 2022) advises several rounds of search, cut and training for high ratios. What
     is finished in the run's folder is passed over; the dense model teaches in all stages.
     """
-    overhead = None
-    if job.budget.file_bytes is not None:
-        overhead = file_overhead(job.graph, run.folder)
+    file = None
+    if job.budget.limits_file:
+        file = file_overhead(job.graph, run.folder)
     graph, latency = _on_device(run, job, job.graph, "")
-    limits = _limits(job.budget, graph, overhead, latency)
+    limits = _limits(job.budget, graph, file, latency)
     dense = dense_counts(graph)
     stages = job.finetune.stages
     model, methods = graph.model, dict[str, Any]()
@@ -73,7 +73,7 @@ def prune_in_stages(run: WorkDir, job: Job) -> Pruned:
             if number > 1:
                 graph, latency = _on_device(run, job, graph, name)
             budget = replace(job.budget, **{**dict.fromkeys(LIMITS), **aims})
-            ahead = _limits(budget, graph, overhead, latency)
+            ahead = _limits(budget, graph, file, latency)
         found = _search(run, job, graph, ahead, name, number)
         step = _settled(run, job, graph, PruningPlan.from_dict(found["plan"]), budget, ahead, name)
         model, rows, step = _recover(run, job, graph, step, name, number)
@@ -113,7 +113,9 @@ def _on_device(
         run.mark(f"latency{name}", found.record())
     stepped = found.stepped(graph)
     try:
-        limits = _limits(replace(job.budget, file_bytes=None), stepped, None, found)
+        limits = _limits(
+            replace(job.budget, file_bytes=None, file_bytes_ratio=None), stepped, None, found
+        )
         Projection.of(stepped, limits, job.search.min_keep)
     except UserError as error:
         logging.info("channels go one by one, not in the device's steps: %s", error)
@@ -122,10 +124,14 @@ def _on_device(
 
 
 def _limits(
-    budget: Budget, graph: LayerGraph, overhead: float | None, latency: LatencyModel | None
+    budget: Budget,
+    graph: LayerGraph,
+    file: tuple[float, int] | None,
+    latency: LatencyModel | None,
 ) -> tuple[Limit, ...]:
     cost, dense = (latency.cost, latency.dense_ms) if latency else (None, None)
-    return resolve_limits(budget, graph, overhead, cost, dense)
+    overhead, whole = file or (None, None)
+    return resolve_limits(budget, graph, overhead, cost, dense, whole)
 
 
 def _search(

@@ -135,6 +135,15 @@ def test_a_model_meets_all_entries_of_a_budget():
     assert limits[2].cost(counts) <= 20_000
 
 
+@pytest.mark.parametrize(("measured", "limit"), [(None, 0.5), (10_000, 5000)])
+def test_a_share_of_the_file_is_of_the_measured_one(measured, limit):
+    graph = _resnet()
+    (found,) = resolve_limits(Budget(file_bytes_ratio=0.5), graph, 2000.0, dense_bytes=measured)
+    assert found.name == "file_bytes"
+    whole = float(found.cost(dense_counts(graph)))
+    assert found.value == (limit if measured else limit * whole)
+
+
 def _nothing_to_cut():
     return LayerGraph.from_model(networks.image_model(lambda x: x))
 

@@ -4,13 +4,15 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.python.framework import config
 
 from tests.search.synthetic import PatternProblem, Stopped, StoppingProblem
 from tests.support import ROOT
-from tfgraphprune.errors import UserError
+from tfgraphprune.cost.projection import Limit, Projection
+from tfgraphprune.errors import SearchFailedError, UserError
 from tfgraphprune.search.loop import run_search
 from tfgraphprune.search.registry import SEARCHERS, SearcherEntry, searcher_class
 
@@ -110,11 +112,21 @@ def test_what_a_killed_write_leaves_is_cleared(tmp_path, alone):
     assert not list(tmp_path.glob("*_temp"))
 
 
+def at_other_budget():
+    problem = PatternProblem(4)
+    (limit,) = problem.projection.limits
+    tighter = Limit(limit.name, limit.cost, 0.8 * limit.value)
+    problem.projection = Projection(problem.projection.sizes, np.ones(4, int), (tighter,), 1 / 32)
+    return problem
+
+
 OTHERS = [
     ({"seed": 2}, "seed 1, not 2"),
     ({"evaluations": 13}, "evaluations 12, not 13"),
     ({"method": "random"}, "method 'walk', not 'random'"),
     ({"problem": PatternProblem(5)}, "groups"),
+    ({"problem": at_other_budget()}, r"limits {'channels': 64.0}, not {'channels': 51.2}"),
+    ({"key": {"model": "other"}}, "model None, not 'other'"),
 ]
 
 
@@ -188,9 +200,17 @@ def test_the_search_goes_on_after_a_failure():
 
 def test_a_reward_that_fails_from_the_start_ends_it():
     problem = FailingProblem(1, 99)
-    with pytest.raises(UserError, match=r"first 3 evaluations .* the metric broke"):
+    with pytest.raises(SearchFailedError, match=r"first 3 evaluations .* the metric broke"):
         search(problem)
     assert len(problem.rewarded) == 3
+
+
+@pytest.mark.parametrize("method", ["uniform", "sensitivity"])
+def test_a_search_without_an_answer_is_not_kept_as_finished(tmp_path, method):
+    expected = search(method=method).rows
+    with pytest.raises(SearchFailedError, match="the metric broke"):
+        search(FailingProblem(len(expected), 99), method, checkpoint_dir=tmp_path)
+    assert search(method=method, checkpoint_dir=tmp_path).rows == expected
 
 
 def test_rows_are_handed_on_as_they_come_and_determinism_holds_meanwhile():
@@ -231,6 +251,18 @@ def test_a_time_limit_ends_it_with_the_last_episode():
     alone.observe(0, alone.play(alone.propose(0), 0.0))
     counts = [other.execute(alone.propose(episode)).counts for episode in (EVALUATIONS - 1, 1)]
     assert problem.rewarded[1] == counts[0] != counts[1]
+
+
+@pytest.mark.parametrize("method", ["sensitivity", "netadapt"])
+def test_a_time_limit_ends_methods_that_only_probe_before(method):
+    rows = search(method=method, time_limit=10.0, spent=20.0).rows
+    assert ["probe" in row for row in rows] == [True, False] and rows[-1]["last"]
+    assert len(search(method=method).rows) > 2
+
+
+def test_the_time_that_was_spent_before_counts():
+    history = search(time_limit=10.0, spent=20.0)
+    assert len(history.rows) == 2 and history.seconds > 20.0
 
 
 @pytest.mark.parametrize("limit", [None, 1e6])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tf_keras
 
 import tfgraphprune as tgp
 from tfgraphprune.search.registry import SEARCHERS
@@ -33,6 +34,61 @@ def test_the_result_has_plan_history_figures_and_policy(found, graph):
     assert found.methods["sac"]["images"] == last["images"]
     assert found.methods["uniform"]["images"] == 512 + 100
     assert found.policy.shape == ("gcn", 8, 1)
+
+
+def test_checkpoints_of_another_budget_model_or_data_are_refused(
+    digits_model, graph, digits, tmp_path
+):
+    def search(model=digits_model, data=digits.reward, ratio=0.5, **more):
+        return tgp.search_plan(
+            model, tgp.LayerGraph.from_model(model), digits.train, data,
+            tgp.Budget(macs_ratio=ratio), tgp.Search(agent="random", rivals=(), evaluations=2),
+            progress=False, checkpoint_dir=str(tmp_path), **more,
+        )  # fmt: skip
+
+    before = search().history
+    other = tf_keras.models.clone_model(digits_model)
+    flipped = digits.reward[0][::-1], digits.reward[1][::-1]
+    for change, message in (
+        ({"ratio": 0.3}, "limits"),
+        ({"model": other}, "model"),
+        ({"data": flipped}, "data"),
+        ({"metric": lambda labels, outputs: 0.0}, "settings"),
+    ):
+        with pytest.raises(tgp.UserError, match=f"belongs to a search with {message}"):
+            search(**change)
+    assert search().history == before
+
+
+def test_a_rival_that_fails_is_left_out(digits_model, graph, digits):
+    calls = []
+
+    def reward(model):
+        calls.append(model)
+        if len(calls) > 2:
+            raise RuntimeError("the metric broke")
+        return float(len(calls))
+
+    def search(agent, *rivals):
+        return tgp.search_plan(
+            digits_model, graph, digits.train, None, tgp.Budget(macs_ratio=0.5),
+            tgp.Search(agent=agent, rivals=rivals, evaluations=2), reward=reward, progress=False,
+        )  # fmt: skip
+
+    found = search("random", "uniform")
+    assert list(found.plans) == list(found.methods) == ["random"] and len(calls) == 3
+    with pytest.raises(tgp.SearchFailedError, match="the metric broke"):
+        search("uniform")
+
+
+def test_methods_take_the_gradients_of_their_own_images(digits_model, graph, digits):
+    def plan_of(*rivals):
+        return tgp.search_plan(
+            digits_model, graph, digits.train, digits.reward, tgp.Budget(macs_ratio=0.5),
+            tgp.Search(agent="knapsack", rivals=rivals, evaluations=1), progress=False,
+        ).history[0]  # fmt: skip
+
+    assert plan_of("bottleneck") == plan_of()
 
 
 def test_the_knapsack_s_plan_is_tried_first_and_charged_once(
@@ -133,11 +189,14 @@ def test_a_front_is_refused_before_it_starts(digits_model, graph, digits):
     budgets = [tgp.Budget(macs_ratio=0.5), tgp.Budget(macs=10)]
     with pytest.raises(tgp.UserError, match="can only reach"):
         tgp.search_front(digits_model, graph, digits.train, digits.reward, budgets)
-    with pytest.raises(tgp.UserError, match="by the agent 'sac', not 'cma_es'"):
-        tgp.search_front(
-            digits_model, graph, digits.train, digits.reward, budgets[:1],
-            tgp.Search(agent="cma_es"),
-        )  # fmt: skip
+    for some, search, message in (
+        (budgets, tgp.Search(agent="cma_es"), "by the agent 'sac', not 'cma_es'"),
+        (budgets[:1], tgp.Search(), "needs two budgets or more, not 1"),
+        (budgets, tgp.Search(evaluations=3), "2 problems needs 4 evaluations or more, not 3"),
+        (budgets, tgp.Search(time_limit="1m"), "has no time limit"),
+    ):
+        with pytest.raises(tgp.UserError, match=message):
+            tgp.search_front(digits_model, graph, digits.train, digits.reward, some, search)
 
 
 def test_an_unknown_option_and_an_unknown_method_are_refused(digits_model, graph, digits):
@@ -146,6 +205,8 @@ def test_an_unknown_option_and_an_unknown_method_are_refused(digits_model, graph
         tgp.search_plan(*arguments, tgp.Search(options={"learning": 1}, rivals=()))
     with pytest.raises(tgp.UserError, match=r"must be one of sac, .*, not 'magic'"):
         tgp.search_plan(*arguments, tgp.Search(agent="magic"))
+    with pytest.raises(tgp.UserError, match="agent 'ddpg' can't start from a policy"):
+        tgp.search_plan(*arguments, tgp.Search(agent="ddpg", policy="pretrained"))
 
 
 def test_every_method_is_documented():

@@ -67,6 +67,23 @@ def test_a_folder_without_a_policy_is_refused(policy, tmp_path, content):
         load_policy(tmp_path)
 
 
+@pytest.mark.parametrize("damage", ["torn", "changed", "keyless"])
+def test_a_damaged_policy_is_refused(policy, tmp_path, damage):
+    policy.save(tmp_path)
+    weights, settings = tmp_path / "policy.npz", tmp_path / "policy.json"
+    content = weights.read_bytes()
+    if damage == "torn":
+        weights.write_bytes(content[: len(content) // 2])
+    elif damage == "changed":
+        weights.write_bytes(
+            content[:200] + bytes(b ^ 0x55 for b in content[200:400]) + content[400:]
+        )
+    else:
+        settings.write_text(settings.read_text().replace('"hidden"', '"width"'))
+    with pytest.raises(UserError, match="must be a folder with a saved policy"):
+        load_policy(tmp_path)
+
+
 SIX = chain_graph(4)
 OTHERS = {
     "fewer features": chain_graph(4, features=5),

@@ -33,16 +33,20 @@ def resolve_limits(
     file_overhead: float | None = None,
     latency: Cost | None = None,
     dense_ms: float | None = None,
+    dense_bytes: float | None = None,
 ) -> tuple[Limit, ...]:
     """The budget as limits on cost functions of this graph.
 
     Args:
         budget: ratios are of the dense model's cost.
         graph: the graph to be pruned.
-        file_overhead: bytes of the dense TFLite file beside its weights; needed for `file_bytes`.
+        file_overhead: bytes of the dense TFLite file beside its weights; needed for a budget in
+            `file_bytes`.
         latency: milliseconds as a function of the counts, such as `LatencyModel.cost`; needed for
             a budget in latency.
         dense_ms: the dense network's latency as measured; that of `latency` by default.
+        dense_bytes: of the dense TFLite file; by default those that the cost gives, which count
+            the most that padding can take.
 
     Raises:
         UserError: the graph has nothing to prune, or what a limit needs is missing.
@@ -60,10 +64,17 @@ def resolve_limits(
             continue
         cost = make(graph)
         limits.append(Limit(name, cost, value if ratio is None else ratio * float(cost(dense))))
-    if budget.file_bytes is not None:
+    if budget.limits_file:
         if file_overhead is None:
-            raise UserError("a budget in file_bytes needs the overhead of the dense TFLite file.")
-        limits.append(Limit("file_bytes", file_bytes_cost(graph, file_overhead), budget.file_bytes))
+            raise UserError(
+                "a budget in file_bytes needs the overhead of the dense TFLite file: call "
+                "compress, or pass limits made by resolve_limits(budget, graph, file_overhead)."
+            )
+        size, ratio = file_bytes_cost(graph, file_overhead), budget.file_bytes_ratio
+        whole = float(size(dense)) if dense_bytes is None else dense_bytes
+        value = budget.file_bytes if ratio is None else ratio * whole
+        assert value is not None
+        limits.append(Limit("file_bytes", size, value))
     if budget.limits_latency:
         if latency is None:
             raise UserError(

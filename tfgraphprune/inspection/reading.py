@@ -147,13 +147,13 @@ def _widths(graph: LayerGraph, lowest: np.ndarray) -> dict[str, np.ndarray]:
 
 def _verdict(graph: LayerGraph, budget: Budget, lowest: np.ndarray) -> Verdict:
     """What becomes of a budget with a single entry."""
-    overhead = None
-    if budget.file_bytes is not None:
+    overhead, whole = None, None
+    if budget.limits_file:
         from tfgraphprune.shipping import file_overhead
 
         with tempfile.TemporaryDirectory() as folder:
-            overhead = file_overhead(graph, Path(folder))
-    (limit,) = resolve_limits(budget, graph, overhead)
+            overhead, whole = file_overhead(graph, Path(folder))
+    (limit,) = resolve_limits(budget, graph, overhead, dense_bytes=whole)
     least, most = float(limit.cost(lowest)), float(limit.cost(dense_counts(graph)))
     return Verdict(limit.name, limit.value, least, most, least <= limit.value)
 

@@ -21,8 +21,9 @@ from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.search.evaluation.evaluator import Metric, Reward, RewardEvaluator
 from tfgraphprune.search.in_worker import group_rows
+from tfgraphprune.search.loop import rounds_of
 from tfgraphprune.search.plan_problem import SENSITIVITY_EXAMPLES, PlanProblem
-from tfgraphprune.search.plan_search import sample
+from tfgraphprune.search.plan_search import checkpoint_key, sample
 from tfgraphprune.search.policy import Policy
 from tfgraphprune.search.registry import needs_worker, require
 from tfgraphprune.settings import Budget, Search
@@ -96,7 +97,8 @@ def search_front(
     seed: int = 0,
     metric: Metric | None = None,
     reward: Reward | None = None,
-    checkpoint_dir: Path | None = None,
+    limits: Sequence[tuple[Limit, ...]] | None = None,
+    checkpoint_dir: str | os.PathLike | None = None,
     on_evaluation: Callable[[dict[str, Any]], None] | None = None,
     progress: bool = True,
 ) -> SearchFront:
@@ -111,16 +113,19 @@ def search_front(
         train_data: calibration images come from here.
         reward_data: images that were not trained on, with labels; `None` where `reward` is given.
         budgets: two or more.
-        search: numbers, and options of `sac`; defaults to `Search()`.
+        search: numbers, and options of `sac`; defaults to `Search()`. Rivals are not run.
         seed: of everything random.
         metric: as in `search_plan`.
         reward: as in `search_plan`.
-        checkpoint_dir: from which the same call resumes.
+        limits: each budget as resolved for this graph; resolved here by default.
+        checkpoint_dir: from which the same call resumes; refused for another model, budget or data.
         on_evaluation: called with each new row of the history.
         progress: whether to show a bar.
 
     Raises:
-        UserError: bad data, a budget that can't be met or an agent other than `sac`.
+        UserError: bad data, a budget that can't be met, an agent other than `sac`, a time limit,
+            too few evaluations, or checkpoints of another search.
+        SearchFailedError: the reward fails from the start.
         MissingExtraError: TF-Agents is not installed.
     """
     search = search or Search()
@@ -129,8 +134,13 @@ def search_front(
         check(reward_data, "reward_data")
     if search.agent != "sac":
         raise UserError(f"a front is searched by the agent 'sac', not {search.agent!r}.")
+    if search.time_limit is not None:
+        raise UserError("a front has no time limit: leave time_limit out, and lower evaluations.")
+    if len(budgets) < 2:
+        raise UserError(f"a front needs two budgets or more, not {len(budgets)}: use search_plan.")
     require("sac")
-    limits = [resolve_limits(budget, graph) for budget in budgets]
+    rounds_of(len(budgets), search.evaluations)
+    limits = limits or [resolve_limits(budget, graph) for budget in budgets]
     for each in limits:
         Projection.of(graph, each, search.min_keep)
     arguments: dict[str, Any] = {
@@ -140,7 +150,7 @@ def search_front(
         "search": search,
         "seed": seed,
         "metric": metric,
-        "checkpoint_dir": checkpoint_dir,
+        "checkpoint_dir": None if checkpoint_dir is None else Path(checkpoint_dir),
         "progress": progress,
     }
     if needs_worker("sac"):
@@ -197,6 +207,7 @@ def front_of(
         evaluations=search.evaluations,
         seed=seed,
         options=options,
+        key=checkpoint_key(graph, calibration, reward, search, metric) if checkpoint_dir else None,
         checkpoint_dir=checkpoint_dir,
         on_evaluation=on_evaluation,
         progress=progress,

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from tfgraphprune.errors import UserError
 from tfgraphprune.search.agents.sac_learner import SacLearner, SacSettings
 from tfgraphprune.search.checkpoints import SearchCheckpoints
 from tfgraphprune.search.determinism import deterministic_ops
 from tfgraphprune.search.history import SearchHistory
+from tfgraphprune.search.loop import check_start, rounds_of, said, searched
 from tfgraphprune.search.policy import Policy
 from tfgraphprune.search.problem import SearchProblem
 from tfgraphprune.search.searcher import near, random_action, settings_from
@@ -41,6 +41,7 @@ def run_joint(
     evaluations: int,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
+    key: Mapping[str, Any] | None = None,
     checkpoint_dir: Path | None = None,
     on_evaluation: Callable[[dict[str, Any]], None] | None = None,
     progress: bool = True,
@@ -48,8 +49,8 @@ def run_joint(
     """Train one SAC policy on all problems, which take turns.
 
     Rewards are standardised for each problem by its first episodes, which are random or near the
-    graph's guess; the last turn of each is the plan of the policy that is handed back. Resumes from
-    `checkpoint_dir` like `run_search`.
+    graph's guess; the last turn of each is the plan of the policy as it is by then, which goes on
+    learning until all problems had theirs. Resumes from `checkpoint_dir` like `run_search`.
 
     Args:
         problems: of equal features; their groups may differ in number.
@@ -57,19 +58,16 @@ def run_joint(
         evaluations: rewards that may be looked at, over all problems.
         seed: of everything random.
         options: fields of `SacSettings`; `warmup` is the random episodes of each problem.
+        key: what else the checkpoints must agree with, such as hashes of model and data.
         checkpoint_dir: a folder for this search alone.
         on_evaluation: called with each new row.
         progress: whether to show a bar.
 
     Raises:
-        UserError: fewer than two evaluations for each problem.
+        UserError: fewer than two evaluations for each problem, or checkpoints of another search.
+        SearchFailedError: a problem's reward fails from the start.
     """
-    rounds = evaluations // len(problems)
-    if rounds < 2:
-        raise UserError(
-            f"a joint search of {len(problems)} problems needs {2 * len(problems)} evaluations or "
-            f"more, not {evaluations}."
-        )
+    rounds = rounds_of(len(problems), evaluations)
     settings = settings_from(SacSettings, options or {})
     total = rounds * len(problems)
     record = SearchHistory("joint")
@@ -81,9 +79,11 @@ def run_joint(
             identity = {
                 "method": "joint",
                 "problems": list(names),
+                "searched": [searched(problem) for problem in problems],
                 "evaluations": evaluations,
                 "seed": seed,
-                "options": {name: str(value) for name, value in (options or {}).items()},
+                "options": said(options),
+                **(key or {}),
             }
             checkpoints = SearchCheckpoints(checkpoint_dir, record, identity)
             checkpoints.restore(learner.state())
@@ -128,6 +128,7 @@ class _Episodes:
             self._action(episode, turn, number), history.floor_reward, best, number
         )
         row = history.append(outcome, problem.images - before)
+        check_start(history, outcome, ends=turn == self._rounds - 1)
         row["problem"] = number
         return row
 

@@ -12,11 +12,11 @@ import tensorflow as tf
 from absl import logging
 from tqdm import tqdm
 
-from tfgraphprune.errors import UserError
+from tfgraphprune.errors import SearchFailedError, UserError
 from tfgraphprune.search.checkpoints import SearchCheckpoints
 from tfgraphprune.search.determinism import deterministic_ops
 from tfgraphprune.search.history import SearchHistory
-from tfgraphprune.search.problem import SearchProblem
+from tfgraphprune.search.problem import Outcome, SearchProblem
 from tfgraphprune.search.registry import searcher_class
 from tfgraphprune.search.searcher import Searcher
 
@@ -34,6 +34,8 @@ def run_search(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     time_limit: float | None = None,
+    spent: float = 0.0,
+    key: Mapping[str, Any] | None = None,
     checkpoint_dir: Path | None = None,
     log_dir: Path | None = None,
     on_evaluation: Callable[[dict[str, Any]], None] | None = None,
@@ -52,7 +54,9 @@ def run_search(
         seed: of everything random.
         options: the method's hyperparameters by name.
         time_limit: seconds, over all sessions of the search, after which it comes to its end:
-            one last evaluation, of what the method thinks best.
+            one last evaluation, of what the method thinks best, if it has any by then.
+        spent: seconds that making the problem took, which count as the search's.
+        key: what else the checkpoints must agree with, such as hashes of model and data.
         checkpoint_dir: folder for this method alone; nothing is kept by default.
         log_dir: folder for TensorBoard; nothing is logged by default.
         on_evaluation: called with each new row of the history, before it is checkpointed.
@@ -62,8 +66,9 @@ def run_search(
         The history: `rows`, `best_counts`, `best_reward`; `policy`, what the method learned.
 
     Raises:
-        UserError: an unknown method, checkpoints of another search or none that can be read,
-            or a reward that fails from the start.
+        UserError: an unknown method, or checkpoints of another search or none that can be read.
+        SearchFailedError: the reward fails from the start, or each time. That is not kept, so
+            the same call tries again.
         MissingExtraError: the method's package is not installed.
     """
     build = searcher_class(searcher_name)
@@ -77,19 +82,20 @@ def run_search(
             "method": searcher_name,
             "evaluations": evaluations,
             "seed": seed,
-            "options": {name: str(value) for name, value in (options or {}).items()},
-            "groups": list(problem.graph.names),
+            "options": said(options),
+            **searched(problem),
+            **(key or {}),
         }
         checkpoints = SearchCheckpoints(checkpoint_dir, history, identity)
         checkpoints.restore_history()
     if _is_over(history, total) and build.replays:
         return history
     with deterministic_ops():
+        clock = _Clock(time_limit, history, spent)
         searcher = build(problem, evaluations, seed, options)
         if checkpoints is not None:
             checkpoints.restore(searcher.state())
         searcher.resume(history.rows)
-        clock = _Clock(time_limit, history)
         with _bar(history, total, progress) as bar, _logger(log_dir) as log:
             while not _is_over(history, total):
                 row = _evaluate(searcher, history, total, hurry=clock.is_up)
@@ -106,6 +112,37 @@ def run_search(
     return history
 
 
+def said(options: Mapping[str, Any] | None) -> dict[str, str]:
+    """Options as text, by which checkpoints tell them apart; of a policy its hash."""
+    return {name: getattr(v, "hash", None) or str(v) for name, v in (options or {}).items()}
+
+
+def searched(problem: SearchProblem) -> dict[str, Any]:
+    """What of a problem the checkpoints of its search must agree with."""
+    projection = problem.projection
+    return {
+        "groups": list(problem.graph.names),
+        "sizes": projection.sizes.tolist(),
+        "steps": projection.steps.tolist(),
+        "smallest widths": projection.lowest.tolist(),
+        "limits": {limit.name: limit.value for limit in projection.limits},
+    }
+
+
+def rounds_of(problems: int, evaluations: int) -> int:
+    """Evaluations of each problem.
+
+    Raises:
+        UserError: fewer than two.
+    """
+    if evaluations < 2 * problems:
+        raise UserError(
+            f"a joint search of {problems} problems needs {2 * problems} evaluations or more, not "
+            f"{evaluations}."
+        )
+    return evaluations // problems
+
+
 def _is_over(history: SearchHistory, total: int) -> bool:
     return len(history.rows) >= total or bool(history.rows and history.rows[-1].get("last"))
 
@@ -113,7 +150,8 @@ def _is_over(history: SearchHistory, total: int) -> bool:
 def _evaluate(searcher: Searcher, history: SearchHistory, total: int, hurry: bool) -> dict:
     """One episode; the last one of all where there is a hurry and something to show already."""
     episode = len(history.rows)
-    hurry = hurry and bool(history.answers) and episode < total - 1
+    # Methods that only probe until then have an answer as soon as they have looked at something.
+    hurry = hurry and bool(history.succeeded) and episode < total - 1
     episode = total - 1 if hurry else episode
     before = searcher.problem.images
     if not history.rows and searcher.reads_graph:
@@ -121,16 +159,34 @@ def _evaluate(searcher: Searcher, history: SearchHistory, total: int, hurry: boo
     best = history.best_reward
     outcome = searcher.play(searcher.propose(episode), history.floor_reward, best)
     row = history.append(outcome, searcher.problem.images - before)
+    check_start(history, outcome, ends=episode + 1 == total)
     if hurry:
         row["last"] = True
         return row
-    if episode + 1 == FAILURES_AT_START and not history.succeeded:
-        raise UserError(
-            f"the first {FAILURES_AT_START} evaluations of the search {history.method!r} failed; "
-            f"the last one because {outcome.error}. Check the reward data and the metric."
-        )
     searcher.observe(episode, outcome)
     return row
+
+
+def check_start(history: SearchHistory, outcome: Outcome, ends: bool = False) -> None:
+    """Give up a search whose reward is at fault, before that is kept.
+
+    Args:
+        history: with the row of the last evaluation.
+        outcome: of the last evaluation.
+        ends: whether it was the last of all.
+
+    Raises:
+        SearchFailedError: the first evaluations failed, or at the end no plan has a reward.
+    """
+    count = len(history.rows)
+    if (count == FAILURES_AT_START and not history.succeeded) or (ends and not history.answers):
+        raise SearchFailedError(
+            f"the first {count} evaluations of the search {history.method!r} failed, "
+            f"the last one because {outcome.error}. Check the reward data and the metric."
+            if not history.succeeded
+            else f"the search {history.method!r} ends without a plan that was rewarded: its last "
+            f"evaluation failed because {outcome.error}. Check the reward data and the metric."
+        )
 
 
 class _Clock:
@@ -138,10 +194,10 @@ class _Clock:
 
     _ANNOUNCED_AFTER = 5
 
-    def __init__(self, limit: float | None, history: SearchHistory):
+    def __init__(self, limit: float | None, history: SearchHistory, spent: float):
         self._limit = limit
         self._history = history
-        self._before = history.seconds
+        self._before = history.seconds + spent
         self._first = len(history.rows)
         self._started = time.monotonic()
 

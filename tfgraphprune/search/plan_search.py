@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from tfgraphprune.batches import Data, as_arrays, check, length, rows_of
 from tfgraphprune.cost.projection import Limit, Projection, resolve_limits
-from tfgraphprune.errors import UserError
+from tfgraphprune.errors import SearchFailedError, UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.identity import identity
 from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.search.evaluation.evaluator import Metric, Reward, RewardEvaluator
@@ -37,7 +42,7 @@ class SearchResult:
 
     Attributes:
         plan: the best plan of the agent.
-        plans: the best plan of each method, rivals included.
+        plans: the best plan of each method; rivals without a plan that was rewarded are left out.
         history: a row for each evaluation: method, evaluation, reward, best_reward, counts.
         methods: for each method its best reward, evaluations, images and seconds.
         policy: what the agent learned, if it serves other networks: `policy.save(folder)`.
@@ -62,8 +67,8 @@ def search_plan(
     limits: tuple[Limit, ...] | None = None,
     metric: Metric | None = None,
     reward: Reward | None = None,
-    checkpoint_dir: Path | None = None,
-    log_dir: Path | None = None,
+    checkpoint_dir: str | os.PathLike | None = None,
+    log_dir: str | os.PathLike | None = None,
     on_evaluation: Callable[[dict[str, Any]], None] | None = None,
     progress: bool = True,
 ) -> SearchResult:
@@ -88,13 +93,15 @@ def search_plan(
         metric: `metric(labels, outputs) -> float` in place of accuracy; higher is better.
         reward: `reward(model) -> float` in place of a metric on `reward_data`, for detection and
             the like: the masked network with its statistics re-estimated, not to be changed.
-        checkpoint_dir: where every method keeps its state; the same call resumes from it.
+        checkpoint_dir: where every method keeps its state; the same call resumes from it, and one
+            with another model, budget, data or metric is refused.
         log_dir: for TensorBoard.
         on_evaluation: called with each new row of the history.
         progress: whether to show bars.
 
     Raises:
-        UserError: bad data, or a budget that can't be met.
+        UserError: bad data, a budget that can't be met, or checkpoints of another search.
+        SearchFailedError: the agent's plans could not be rewarded.
         MissingExtraError: the agent's package is not installed.
     """
     search = search or Search()
@@ -104,16 +111,17 @@ def search_plan(
     names = tuple(dict.fromkeys((search.agent, *search.rivals)))
     for name in names:
         require(name, graph.model)
+    examples = {count: sample(train_data, count, seed) for count in map(training_examples, names)}
     arguments: dict[str, Any] = {
         "limits": limits or resolve_limits(budget, graph),
         "calibration": sample(train_data, search.calibration_examples, seed),
-        "training": sample(train_data, max(map(training_examples, names)), seed),
+        "training": {name: examples[training_examples(name)] for name in names},
         "reward": reward or as_arrays(reward_data, search.reward_examples),
         "metric": metric,
         "search": search,
         "seed": seed,
-        "checkpoint_dir": checkpoint_dir,
-        "log_dir": log_dir,
+        "checkpoint_dir": None if checkpoint_dir is None else Path(checkpoint_dir),
+        "log_dir": None if log_dir is None else Path(log_dir),
         "progress": progress,
     }
     if not any(map(needs_worker, names)):
@@ -138,7 +146,7 @@ def search_graph(
     *,
     limits: tuple[Limit, ...],
     calibration: tuple[np.ndarray, np.ndarray],
-    training: tuple[np.ndarray, np.ndarray],
+    training: Mapping[str, tuple[np.ndarray, np.ndarray]],
     reward: tuple[np.ndarray, np.ndarray] | Reward,
     search: Search,
     seed: int,
@@ -154,7 +162,7 @@ def search_graph(
         graph: the dense model's graph.
         limits: the budget as resolved for it.
         calibration: training examples for the BatchNorm statistics.
-        training: examples for methods that take gradients.
+        training: for each method, the examples that it takes gradients of.
         reward: held-out examples with labels, or a function of the network.
         search: agent, rivals, numbers.
         seed: of everything random.
@@ -164,7 +172,9 @@ def search_graph(
         on_evaluation: called with each new row of the history.
         progress: whether to show bars.
     """
+    started = time.monotonic()
     names = tuple(dict.fromkeys((search.agent, *search.rivals)))
+    start = _start_of(search)
     evaluator = RewardEvaluator(
         graph, calibration, reward, search.criterion, metric=metric,
         first_look=search.first_look, precision=search.reward_precision,
@@ -174,32 +184,43 @@ def search_graph(
         graph,
         limits,
         evaluator,
-        training,
+        training[search.agent],
         min_keep=search.min_keep,
         images=calibration[0] if reads_graph else None,
     )
-    if search.evaluations == 0:
-        return _without_search(problem, search)
+    if start is not None and search.evaluations == 0:
+        return _without_search(problem, search, start)
+    key = checkpoint_key(graph, calibration, reward, search, metric) if checkpoint_dir else None
     plans, history, methods, policy = {}, [], {}, None
     for name in names:
-        options = dict(search.options) if name == search.agent else {}
-        if name == search.agent and search.policy is not None:
-            options["policy"] = search.policy
-        found = run_search(
-            problem,
-            name,
-            evaluations=search.evaluations,
-            seed=seed,
-            options=options,
-            time_limit=None if search.time_limit is None else seconds(search.time_limit),
-            checkpoint_dir=checkpoint_dir / name if checkpoint_dir else None,
-            log_dir=log_dir / name if log_dir else None,
-            on_evaluation=on_evaluation,
-            progress=progress,
-        )
+        is_agent = name == search.agent
+        options = dict(search.options) if is_agent else {}
+        if is_agent and start is not None:
+            options["policy"] = start
+        problem.training = training[name]
+        try:
+            found = run_search(
+                problem,
+                name,
+                evaluations=search.evaluations,
+                seed=seed,
+                options=options,
+                time_limit=None if search.time_limit is None else seconds(search.time_limit),
+                spent=time.monotonic() - started if is_agent else 0.0,
+                key=key,
+                checkpoint_dir=checkpoint_dir / name if checkpoint_dir else None,
+                log_dir=log_dir / name if log_dir else None,
+                on_evaluation=on_evaluation,
+                progress=progress,
+            )
+        except SearchFailedError as error:
+            if is_agent:
+                raise
+            logging.warning("The rival %r is left out: %s", name, error)
+            continue
         plans[name] = evaluator.plan(found.best_counts)
         history += found.rows
-        policy = found.policy if name == search.agent else policy
+        policy = found.policy if is_agent else policy
         methods[name] = {
             "best_reward": found.best_reward,
             "evaluations": len(found.rows),
@@ -209,15 +230,48 @@ def search_graph(
     return SearchResult(plans[search.agent], plans, history, methods, policy)
 
 
-def _without_search(problem: PlanProblem, search: Search) -> SearchResult:
-    """What a trained policy says, unrewarded."""
-    source = search.policy or ("pretrained" if search.agent == "pretrained" else None)
-    if source is None:
+def checkpoint_key(
+    graph: LayerGraph, calibration: Data, reward: Data | Reward, search: Search, metric: Any
+) -> dict[str, str]:
+    """Hashes of model, data and reward, which checkpoints of a search must agree with."""
+    data = [calibration, None if callable(reward) else reward]
+    judges = [getattr(f, "__qualname__", str(f)) for f in (metric, reward) if callable(f)]
+    settings = {
+        "criterion": getattr(search.criterion, "__qualname__", search.criterion),
+        "first_look": search.first_look,
+        "reward_precision": search.reward_precision,
+        "rewarded_by": judges,
+    }
+    return identity(graph.model, graph.fingerprint, data, settings)
+
+
+def _start_of(search: Search) -> Policy | None:
+    """The trained policy that the agent starts from, or whose plan is taken.
+
+    Raises:
+        UserError: there is none where one is needed, or the agent can't start from any.
+    """
+    if search.evaluations == 0:
+        source = search.policy or ("pretrained" if search.agent == "pretrained" else None)
+        if source is None:
+            raise UserError(
+                "a search with 0 evaluations takes what a trained policy says: give "
+                "Search(policy=FOLDER) or agent='pretrained'."
+            )
+        return load_policy(source)
+    if search.policy is None:
+        return None
+    known = {field.name for field in dataclasses.fields(searcher_class(search.agent).Settings)}
+    if "policy" not in known:
         raise UserError(
-            "a search with 0 evaluations takes what a trained policy says: give "
-            "Search(policy=FOLDER) or agent='pretrained'."
+            f"the agent {search.agent!r} can't start from a policy: use agent='sac', or leave "
+            "policy out."
         )
-    policy = load_policy(source)
+    return load_policy(search.policy)
+
+
+def _without_search(problem: PlanProblem, search: Search, policy: Policy) -> SearchResult:
+    """What a trained policy says, unrewarded."""
     counts = problem.execute(policy.action(problem.graph)).counts
     plan = problem.evaluator.plan(counts)
     methods = {search.agent: {"evaluations": 0.0, "images": float(problem.graph_images)}}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from tfgraphprune.embedding.group_graph import GroupGraph
 from tfgraphprune.errors import UserError
 
 _SETTINGS, _WEIGHTS = "policy.json", "policy.npz"
+_KNOWN = ("encoder", "hidden", "layers", "feature_names", "relations")
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,21 +152,22 @@ def load_policy(folder: str | os.PathLike) -> Policy:
         content = json.loads((path / _SETTINGS).read_text())
         with np.load(path / _WEIGHTS, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in sorted(stored.files)}
-    except (OSError, ValueError) as error:
+        settings = {name: content[name] for name in _KNOWN}
+        hash_ = content["hash"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{path} must be a folder with a saved policy ({_SETTINGS} and {_WEIGHTS}): {error}."
         ) from error
-    known = ("encoder", "hidden", "layers", "feature_names", "relations")
     critics: dict[str, list[np.ndarray]] = {}
     for name, array in arrays.items():
         critics.setdefault(name.split("/")[0], []).append(array)
     actor = critics.pop("actor", [])
     policy = Policy(
-        **{name: content[name] for name in known},
+        **settings,
         actor=actor,
         critics=list(critics.values()),
-        record={k: v for k, v in content.items() if k not in (*known, "hash")},
+        record={k: v for k, v in content.items() if k not in (*_KNOWN, "hash")},
     )
-    if policy.hash != content["hash"]:
+    if policy.hash != hash_:
         raise UserError(f"the weights in {path} are not those that were saved: restore the folder.")
     return policy

@@ -8,7 +8,8 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.settings.checks import is_number, positive_integer
 
 LIMITS = (
-    "macs", "macs_ratio", "params", "params_ratio", "file_bytes", "latency_ms", "latency_ratio",
+    "macs", "macs_ratio", "params", "params_ratio", "file_bytes", "file_bytes_ratio", "latency_ms",
+    "latency_ratio",
 )  # fmt: skip
 """Entries of a `Budget` that limit something."""
 
@@ -23,6 +24,7 @@ class Budget:
         params: parameters, at most.
         params_ratio: the same as a share of the dense model's, in (0, 1].
         file_bytes: bytes of the float32 TFLite file, at most.
+        file_bytes_ratio: the same as a share of the dense model's, in (0, 1].
         latency_ms: milliseconds of the float32 TFLite file for one example on `device`, at most.
         latency_ratio: the same as a share of the dense model's, in (0, 1].
         device: what latency is measured on: `host` is this machine, `android` the only device that
@@ -41,6 +43,7 @@ class Budget:
     params: float | None = None
     params_ratio: float | None = None
     file_bytes: float | None = None
+    file_bytes_ratio: float | None = None
     latency_ms: float | None = None
     latency_ratio: float | None = None
     device: str = "host"
@@ -58,7 +61,8 @@ class Budget:
             if name.endswith("_ratio") and value > 1:
                 raise UserError(f"{name} is a share of the dense model in (0, 1], not {value!r}.")
         for name, other in (
-            ("macs", "macs_ratio"), ("params", "params_ratio"), ("latency_ms", "latency_ratio"),
+            ("macs", "macs_ratio"), ("params", "params_ratio"),
+            ("file_bytes", "file_bytes_ratio"), ("latency_ms", "latency_ratio"),
         ):  # fmt: skip
             if name in given and other in given:
                 raise UserError(f"give {name} or {other}, not both.")
@@ -75,6 +79,11 @@ class Budget:
     def limits(self) -> dict[str, float]:
         """The entries that limit something, by name."""
         return {name: v for name in LIMITS if (v := getattr(self, name)) is not None}
+
+    @property
+    def limits_file(self) -> bool:
+        """Whether the size of the file is limited."""
+        return self.file_bytes is not None or self.file_bytes_ratio is not None
 
     @property
     def limits_latency(self) -> bool:

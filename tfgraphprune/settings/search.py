@@ -32,7 +32,7 @@ class Search:
         first_look: of these, how many are enough for a plan that is clearly worse than the best
             one so far; all by default.
         time_limit: when each method comes to its end: seconds, or text such as `"30m"`, which
-            becomes seconds.
+            becomes seconds; what the agent's features take counts as the agent's.
         reward_precision: `auto` evaluates large networks in bfloat16 where the CPU has it in
             hardware and its outputs agree with those of float32; `float32` never does.
 

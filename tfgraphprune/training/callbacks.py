@@ -86,7 +86,7 @@ class GradualPruning(keras.callbacks.Callback):
                 "target must be a PruningPlan, a Budget, a keep ratio or ratios by group, not "
                 f"{target!r}."
             )
-        if isinstance(target, Budget) and (target.file_bytes or target.limits_latency):
+        if isinstance(target, Budget) and (target.limits_file or target.limits_latency):
             raise UserError(
                 "a callback can't count file_bytes or latency: give a Budget of macs or params."
             )

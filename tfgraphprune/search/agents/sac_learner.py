@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,7 +92,7 @@ class SacLearner:
         self._problems = tuple(problems)
         self._seed = seed
         start = settings.policy
-        start = load_policy(start) if isinstance(start, str) else start
+        start = load_policy(start) if isinstance(start, str | os.PathLike) else start
         shape = start.shape if start else (settings.encoder, settings.hidden, settings.layers)
         self._shape: dict[str, Any] = dict(zip(("encoder", "hidden", "layers"), shape, strict=True))
         self._settings = settings

@@ -161,7 +161,7 @@ def accuracy_of(reward: float, examples: int) -> float:
 
 def _class_labels(labels: Any, graph: LayerGraph) -> np.ndarray:
     shape = graph.model.output_shape
-    if isinstance(shape, list | dict) or len(shape) != 2:
+    if isinstance(shape, list | dict) or len(shape) != 2 or shape[-1] == 1:
         raise UserError(
             "the accuracy of a search needs a model with one output of class scores, but its "
             f"output shape is {shape}: give search_plan a metric or a reward function."
