@@ -82,8 +82,8 @@ class Cells:
         graph = tgp.LayerGraph.from_model(model)
         chosen = self._plan(network, graph, ratio, plan, seed)
         tuning = tgp.FineTune(
-            epochs=epochs, batch_size=BATCH, augment="crop_flip", precision=_precision(network),
-            **settings,
+            epochs=epochs, batch_size=BATCH, augment="crop_flip",
+            precision=_precision(network, settings["recovery"]), **settings,
         )  # fmt: skip
         started = time.perf_counter()
         found = recover(
@@ -169,7 +169,9 @@ class Cells:
         )  # fmt: skip
 
 
-def _precision(network: str) -> str:
+def _precision(network: str, recovery: str = "") -> str:
+    if recovery in ("gradual", "refill"):  # tfmot's wrappers know no other
+        return "float32"
     return PRECISION.get(network, "mixed_bfloat16")
 
 

@@ -119,6 +119,8 @@ def get_config() -> ConfigDict:
     # "refill" keeps the channels in which most single weights survive tfmot's pruning;
     # "scratch_e" and "scratch_b" start from random weights (equal epochs, equal compute).
     finetune.recovery = "one_shot"
+    # How "gradual" takes channels: "polynomial" over half of the steps, "constant" all at once.
+    finetune.gradual_schedule = "polynomial"
     # Rounds of search, cut and recovery on the way to the budget; more for high ratios.
     finetune.stages = 1
     # "adam" or "sgd".

@@ -164,3 +164,21 @@ def test_a_file_of_keras_3_with_an_unknown_layer_is_refused(tmp_path, run_python
     code = f"from tfgraphprune.model_files import load_model; load_model({str(path)!r})"
     last = run_python(code).stderr.splitlines()[-1]
     assert last.startswith("tfgraphprune.errors.UserError: Keras 3.") and "register" in last
+
+
+def test_losses_that_can_t_go_along_are_refused_and_those_of_classes_are_not():
+    start = keras.Input((8, 8, 1))
+    x = layers.Flatten()(layers.Conv2D(4, 3)(start))
+    labels = np.zeros((32, 6), "float32"), np.arange(32) % 6
+    losses = "binary_crossentropy", "sparse_categorical_crossentropy"
+    for loss, y in zip(losses, labels, strict=True):
+        model = keras.Model(start, layers.Dense(6, "sigmoid")(x))
+        model.compile("adam", loss)
+        data = np.zeros((32, 8, 8, 1), "float32"), y
+        if loss == "binary_crossentropy":
+            with pytest.raises(tgp.UserError, match="can't take along the losses"):
+                tgp.finetune(model, data, epochs=1, verbose=0)
+            with pytest.raises(tgp.UserError, match="can't take along the losses"):
+                tgp.compress(model, data, data, budget=tgp.Budget(macs_ratio=0.5))
+        else:
+            assert len(tgp.finetune(model, data, epochs=1, verbose=0)) == 1

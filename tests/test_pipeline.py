@@ -154,6 +154,9 @@ def test_a_file_budget_is_met_by_the_file(digits_model, digits):
     )  # fmt: skip
     limit = 0.7 * result.metrics["dense"]["file_bytes"]
     assert 0.9 * limit < len(result.tflite["float32"]) <= limit
+    # Without epochs the model that is handed back has the reward of the search.
+    (row,) = result.history["search"]
+    assert accuracy(result.model, digits.reward) == pytest.approx(accuracy_of(row["reward"], 270))
 
 
 @pytest.mark.parametrize("changes", [{"recovery": "gradual"}, {"recovery": "soft"}, {"stages": 2}])

@@ -7,6 +7,7 @@ import tf_keras as keras
 
 import tfgraphprune as tgp
 from tfgraphprune.shipping import measured
+from tfgraphprune.training.recovery import recover
 
 L = keras.layers
 SETTINGS = {
@@ -93,6 +94,94 @@ def test_a_metric_judges_search_models_and_files(digits, tmp_path, task, kind):
     assert np.isfinite(result.history["finetune"][-1]["loss"])
     assert "score" in result.summary() and "accuracy" not in result.summary()
     assert tgp.load_result(tmp_path).metrics == figures
+
+
+@pytest.mark.parametrize("recovery", ["gradual", "soft", "refill", "reconstruct"])
+@pytest.mark.parametrize("task", [regression, multi_label, several])
+def test_every_recovery_trains_on_the_losses_of_the_compile(digits, task, recovery):
+    model, x, y, _ = task(*(part[:192] for part in digits.train))
+    model.compile(model.optimizer, scaled(model.loss))
+    graph = tgp.LayerGraph.from_model(model)
+    plan = tgp.PruningPlan.from_keep_ratios(graph, 0.5)
+    settings = tgp.FineTune(epochs=2, recovery=recovery, batch_size=32, distill=False)
+    found = recover(graph, plan, settings, (x, y), (x, y))
+    # The loss of the compile, not the cross-entropy that serves models that were not compiled.
+    assert all(row["loss"] > 50 for row in found.rows)
+    assert found.model.optimizer is not None and found.model.loss == model.loss
+    assert found.model.count_params() < model.count_params()
+
+
+def scaled(loss):
+    """A bare function of its own for each loss, a thousand times as large."""
+    if isinstance(loss, dict):
+        return {name: scaled(each) for name, each in loss.items()}
+    measured = keras.losses.get(loss)
+    name = getattr(measured, "name", loss)
+
+    def thousandfold(y, z):
+        return 1000.0 * tf.reduce_mean(measured(y, z))
+
+    thousandfold.__name__ = name
+    return thousandfold
+
+
+@pytest.mark.parametrize(
+    "step", [{"sparsity": 0.5}, {"clusters": 8}, {"preserve": None}], ids=lambda s: next(iter(s))
+)
+def test_the_steps_of_tfmot_train_on_the_losses_of_the_compile(digits, step):
+    model, x, y, _ = multi_label(*(part[:192] for part in digits.train))
+    name = {"sparsity": "sparsify", "clusters": "cluster", "preserve": "quantize_aware"}
+    found = getattr(tgp, name[next(iter(step))])(model, (x, y), epochs=1, verbose=0, **step)
+    assert "accuracy" not in found.history[0] and found.history[0]["loss"] < 1.0
+    if "preserve" not in step:
+        assert found.model.optimizer is not None
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"precision": "mixed_bfloat16"}, "is for models that were not compiled"),
+        ({"learning_rate": 0.1}, "needs optimizer too"),
+        ({"label_smoothing": 0.1}, "can't be added to the loss"),
+    ],
+)
+def test_what_a_compile_leaves_no_room_for_is_refused_before_the_search(digits, settings, message):
+    model, x, y, _ = multi_label(*(part[:64] for part in digits.train))
+    finetune = tgp.FineTune(epochs=1, **settings)
+
+    def judge(*_):
+        raise AssertionError("the search has begun")
+
+    with pytest.raises(tgp.UserError, match=message):
+        tgp.compress(model, (x, y), (x, y), metric=judge, **{**SETTINGS, "finetune": finetune})
+
+
+def test_stages_that_resume_keep_the_compile(digits, tmp_path):
+    model, x, y, metric = regression(*(part[:192] for part in digits.train))
+    settings = {**SETTINGS, "finetune": tgp.FineTune(epochs=2, stages=2, batch_size=32)}
+    calls = []
+
+    def judge(labels, outputs):
+        calls.append(1)
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        return metric(labels, outputs)
+
+    def run(folder):
+        return tgp.compress(model, (x, y), (x, y), metric=judge, workdir=folder, **settings)
+
+    stop = 0
+    alone = run(tmp_path / "alone")
+    # A look at the last plan of the second stage's search: the first stage is over.
+    stop = len(calls) - 3
+    calls.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped")
+    calls.clear()
+    stop = 0
+    resumed = run(tmp_path / "stopped")
+    assert resumed.history["finetune"] == alone.history["finetune"]
+    assert resumed.model.optimizer is not None
 
 
 def test_a_policy_reads_several_inputs_and_data_are_split_without_classes(digits):

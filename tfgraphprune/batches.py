@@ -104,6 +104,14 @@ def rows_of(x: Any, rows: slice | np.ndarray) -> Any:
     return tf.nest.map_structure(lambda part: np.asarray(part[rows]), x)
 
 
+def batched(x: Any, size: int) -> list[Any]:
+    """An array, or each of several, as tensors of up to `size` examples."""
+    return [
+        tf.nest.map_structure(tf.constant, rows_of(x, slice(start, start + size)))
+        for start in range(0, length(x), size)
+    ]
+
+
 def model_inputs(x: Any, model: Any) -> Any:
     """Examples as a model takes them: an array, or a list in its inputs' order, of their types.
 

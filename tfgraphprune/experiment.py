@@ -21,6 +21,7 @@ from tfgraphprune.settings import Budget, FineTune, Search
 from tfgraphprune.training.data import Splits, load_digits, load_tfds
 from tfgraphprune.training.finetune import finetune
 from tfgraphprune.training.image_folders import load_image_folder
+from tfgraphprune.training.recoveries.registry import followed
 from tfgraphprune.workdir import WorkDir
 
 SPLITS = "splits.json"
@@ -77,7 +78,8 @@ def run(
 
 
 def _graph(model: Any, config: Any) -> LayerGraph:
-    return LayerGraph.from_model(model, tuple(config.freeze), config.channel_multiple)
+    graph = LayerGraph.from_model(model, tuple(config.freeze), config.channel_multiple)
+    return followed(graph, config.finetune.recovery)
 
 
 def load_splits(config: Any) -> Splits:

@@ -68,7 +68,7 @@ class Job:
             check(self.test_data, "test_data")
         for method in (self.search.agent, *self.search.rivals):
             require(method, self.graph.model)
-        check_recovery(self.finetune, self.fit_fn)
+        check_recovery(self.finetune, self.graph.model, self.fit_fn)
         if self.fit_fn is None and self.finetune.epochs:
             shape = self.graph.model.output_shape
             classes = shape[-1] if isinstance(shape, tuple) else None

@@ -27,7 +27,9 @@ from tfgraphprune.settings import Budget, FineTune, Search
 from tfgraphprune.shipping import export_and_measure, graph_record
 from tfgraphprune.stages import prune_in_stages, save_model
 from tfgraphprune.training.data import split_reward
+from tfgraphprune.training.objectives import check_losses_stay
 from tfgraphprune.training.recoveries.base import FitFn
+from tfgraphprune.training.recoveries.registry import followed
 from tfgraphprune.workdir import WorkDir
 
 _REPRESENTATIVE_EXAMPLES = 300
@@ -87,6 +89,8 @@ def compress(
     """
     check(train_data, "train_data")
     if is_keras3_model(model):
+        if fit_fn is None and (finetune or FineTune()).epochs:
+            check_losses_stay(model, "the training of a Keras 3 model")
         found = compress(
             twin(model), train_data, validation_data, test_data, budget=budget, search=search,
             finetune=finetune, fit_fn=fit_fn, metric=metric, reward=reward, freeze=freeze,
@@ -94,9 +98,12 @@ def compress(
         )  # fmt: skip
         return _as_keras3(model, found)
     graph = LayerGraph.from_model(model, freeze=freeze, channel_multiple=channel_multiple)
-    if validation_data is None:
-        train_data, validation_data = split_reward(train_data, _REWARD_SHARE, seed)
     search, finetune = search or Search(), finetune or FineTune()
+    graph = followed(graph, finetune.recovery)
+    split = None
+    if validation_data is None:
+        split = {"share": _REWARD_SHARE, "seed": seed}
+        train_data, validation_data = split_reward(train_data, _REWARD_SHARE, seed)
     settings = {
         "budget": plain(budget),
         "search": plain(search),
@@ -104,7 +111,10 @@ def compress(
         "freeze": list(freeze),
         "channel_multiple": plain(channel_multiple),
         "seed": seed,
-        "rewarded_by": [getattr(f, "__qualname__", str(f)) for f in (metric, reward) if f],
+        "validation_split": split,
+        "rewarded_by": [
+            getattr(f, "__qualname__", type(f).__qualname__) for f in (metric, reward) if f
+        ],
     }
     job = Job(
         graph, train_data, validation_data, test_data, budget, search, finetune, fit_fn, metric,

@@ -20,9 +20,11 @@ from tfgraphprune.job import Job
 from tfgraphprune.latency_model import LatencyModel, measure_latency, settle
 from tfgraphprune.pruning.composition import compose, read_cut
 from tfgraphprune.pruning.plan import PruningPlan
+from tfgraphprune.pruning.tasks import assembled
 from tfgraphprune.search.plan_search import SearchResult, sample, search_plan
 from tfgraphprune.settings import LIMITS, Budget
 from tfgraphprune.shipping import file_overhead
+from tfgraphprune.training.recoveries.registry import followed
 from tfgraphprune.training.recovery import recover
 from tfgraphprune.workdir import WorkDir
 
@@ -85,7 +87,7 @@ def prune_in_stages(run: WorkDir, job: Job) -> Pruned:
         plan = compose(job.graph, plan, graph, step) if plan is not None else step
         methods = found["methods"]
         if number < stages:
-            graph = read_cut(job.graph, model)
+            graph = followed(read_cut(job.graph, model), job.finetune.recovery)
     assert plan is not None
     run.write("plan.json", json.dumps(plan.to_dict(), indent=1) + "\n")
     return Pruned(model, plan, methods, searched, trained)
@@ -188,6 +190,7 @@ def _recover(
     done = run.done(f"recover{name}")
     if done is not None:
         model = keras.models.load_model(run.folder / file, compile=False)
+        model = assembled(job.graph.model, model)
         return model, done["rows"], PruningPlan.from_dict(done["plan"])
     epochs = _share(job.finetune.epochs, number, job.finetune.stages)
     found = recover(

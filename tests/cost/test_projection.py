@@ -2,13 +2,22 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests import networks
-from tfgraphprune.cost import Limit, ProductCost, Projection, dense_counts, resolve_limits
+from tests import networks, random_networks
+from tfgraphprune.cost import (
+    Limit,
+    ProductCost,
+    Projection,
+    count_macs,
+    count_params,
+    dense_counts,
+    resolve_limits,
+)
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph import LayerGraph
+from tfgraphprune.pruning import PruningPlan, prune
 from tfgraphprune.settings import Budget
 
 
@@ -57,11 +66,32 @@ def test_limits_hold_and_no_further_step_fits(problem):
     assert (counts <= projection.sizes).all()
     whole = counts % projection.steps == 0
     assert (whole | (counts == projection.sizes) | (counts == projection.lowest)).all()
+    check_nothing_left(projection, counts)
+
+
+def check_nothing_left(projection, counts):
     for group, step in enumerate(projection.steps):
         if counts[group] < projection.sizes[group]:
             more = counts.copy()
             more[group] = min(counts[group] // step * step + step, projection.sizes[group])
             assert not projection.fits(more)
+
+
+@given(random_networks.models(), st.floats(0.1, 0.95), st.floats(0.1, 0.95), st.integers(0, 99))
+@settings(max_examples=15)
+def test_random_networks_are_cut_to_their_budgets(network, macs, params, seed):
+    graph = LayerGraph.from_model(network.model)
+    try:
+        limits = resolve_limits(Budget(macs_ratio=macs, params_ratio=params), graph)
+        projection = Projection.of(graph, limits)
+    except UserError:  # nothing to cut, infeasible, or no MACs to be counted
+        assume(False)
+    counts, _ = projection.project(np.random.default_rng(seed).normal(size=len(projection.sizes)))
+    kept = dict(zip([g.name for g in graph.prunable_groups], map(range, counts), strict=True))
+    small = prune(network.model, PruningPlan.from_indices(graph, kept))
+    assert count_macs(small) <= macs * count_macs(network.model) + 1e-6
+    assert count_params(small) <= params * count_params(network.model) + 1e-6
+    check_nothing_left(projection, counts)
 
 
 @given(problems())

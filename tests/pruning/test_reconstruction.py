@@ -98,6 +98,47 @@ def test_what_it_cannot_correct_stays_as_cut(images):
     np.testing.assert_array_equal(fitted.predict(images), tgp.prune(model, plan).predict(images))
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_several_inputs_are_taken_as_the_model_takes_them(named):
+    image, hint = keras.Input((8, 8, 3), name="picture"), keras.Input((2,), name="hint")
+    x = keras.layers.Conv2D(8, 3, name="first")(image)
+    x = keras.layers.Conv2D(4, 3, name="second")(x)
+    x = keras.layers.Concatenate()([keras.layers.Flatten()(x), keras.layers.Dense(3)(hint)])
+    model = keras.Model([image, hint], keras.layers.Dense(5)(x))
+    random = np.random.default_rng(0)
+    x = {"hint": random.normal(size=(64, 2)), "picture": random.normal(size=(64, 8, 8, 3))}
+    data = (x if named else [x["picture"], x["hint"]]), np.zeros(64)
+    plan = tgp.PruningPlan.from_keep_ratios(tgp.LayerGraph.from_model(model), 0.5)
+    fitted = tgp.reconstruct(model, plan, data)
+    given = [x["picture"], x["hint"]]
+    error = [
+        np.square(each.predict(given, verbose=0) - model.predict(given, verbose=0)).mean()
+        for each in (fitted, tgp.prune(model, plan))
+    ]
+    assert error[0] < 0.8 * error[1]
+
+
+def test_a_layer_with_a_batchnorm_for_each_call_is_corrected_without_a_constant():
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(8, 3, padding="same", name="first")(image)
+    shared = keras.layers.Conv2D(8, 3, padding="same", use_bias=False, name="shared")
+    for number in (1, 2):
+        x = keras.layers.BatchNormalization(name=f"bn{number}")(shared(x))
+    model = keras.Model(image, keras.layers.Dense(5)(keras.layers.Flatten()(x)))
+    random = np.random.default_rng(0)
+    for number in (1, 2):
+        mean = model.get_layer(f"bn{number}").moving_mean
+        mean.assign(random.normal(size=8))
+    plan = tgp.PruningPlan.from_keep_ratios(tgp.LayerGraph.from_model(model), 0.5)
+    fitted = tgp.reconstruct(model, plan, (random.normal(size=(64, 8, 8, 3)), np.zeros(64)))
+    cut = tgp.prune(model, plan)
+    for number in (1, 2):
+        left, right = (m.get_layer(f"bn{number}").moving_mean.numpy() for m in (fitted, cut))
+        np.testing.assert_array_equal(left, right)
+    kernels = [m.get_layer("shared").kernel.numpy() for m in (fitted, cut)]
+    assert np.abs(kernels[0] - kernels[1]).max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [({"examples": 0}, "examples"), ({"points": 0}, "points"), ({"ridge": 0.0}, "ridge")],

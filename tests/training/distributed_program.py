@@ -63,8 +63,9 @@ def main(kind, folder, epochs=None):
         augment="shift", averaging=0.9, checkpoint_dir=os.path.join(folder, "checkpoints"),
         verbose=0, callbacks=[Stop(int(epochs))] if epochs else [],
     )  # fmt: skip
-    task = json.loads(os.environ.get("TF_CONFIG", '{"task": {"index": 0}}'))["task"]["index"]
-    name = os.path.join(folder, f"{kind}_{task}")
+    alone = '{"task": {"type": "chief", "index": 0}}'
+    task = json.loads(os.environ.get("TF_CONFIG", alone))["task"]
+    name = os.path.join(folder, f"{kind}_{task['type']}_{task['index']}")
     np.savez(f"{name}.npz", *model.get_weights())
     with open(f"{name}.json", "w") as file:
         json.dump(rows, file)

@@ -80,6 +80,12 @@ def test_settings_out_of_range_are_refused(data, arguments, message):
         finetune(**{"model": _model(), "train_data": data, **arguments})
 
 
+def test_a_folder_that_can_t_be_written_is_said_before_training(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(tgp.UserError, match=r"can't be written \(Not a directory\)"):
+        finetune(_model(), data, epochs=1, checkpoint_dir=tmp_path / "file" / "checkpoints")
+
+
 def test_tensors_train_like_arrays(data):
     rows = finetune(_model(), tuple(map(tf.constant, data)), epochs=1, verbose=0)
     assert len(rows) == 1

@@ -23,6 +23,19 @@ def test_a_copy_computes_in_sixteen_bits_on_the_same_weights(name):
     assert "bfloat16" in kinds
 
 
+def test_outputs_of_a_nested_model_are_float32_too():
+    image = keras.Input((8, 8, 3))
+    scores = keras.layers.Dense(4)(keras.layers.Flatten()(image))
+    inner = keras.Model(image, scores, name="head")
+    start = keras.Input((8, 8, 3))
+    model = keras.Model(start, inner(keras.layers.Conv2D(3, 3, padding="same")(start)))
+    copy = in_precision(model, "mixed_bfloat16")
+    assert copy(np.zeros((1, 8, 8, 3), "float32")).dtype == tf.float32
+    data = np.zeros((8, 8, 8, 3), "float32"), np.arange(8) % 4
+    settings = {"epochs": 1, "precision": "mixed_bfloat16", "verbose": 0}
+    assert len(tgp.finetune(model, data, teacher=model, **settings)) == 1
+
+
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_training_learns_and_the_model_stays_float32(precision, digits_model):
     x, y = load_digits(0).train

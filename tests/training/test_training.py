@@ -80,6 +80,32 @@ def test_an_interrupted_training_ends_like_one_left_alone(data, tmp_path):
         np.testing.assert_array_equal(left, right)
 
 
+def test_a_callback_may_stop_the_training_for_good(data, tmp_path):
+    class Counted(keras.callbacks.Callback):
+        began = ended = 0
+
+        def on_train_begin(self, logs=None):
+            self.began += 1
+
+        def on_train_end(self, logs=None):
+            self.ended += 1
+
+    def train(**more):
+        keras.utils.set_random_seed(0)
+        counted = Counted()
+        patience = keras.callbacks.EarlyStopping("loss", min_delta=1e9, patience=2)
+        rows = finetune(
+            _model(), data, epochs=9, batch_size=64, callbacks=(patience, counted), verbose=0,
+            **more,
+        )  # fmt: skip
+        return rows, counted
+
+    rows, counted = train(checkpoint_dir=tmp_path)
+    assert len(rows) == 3 and (counted.began, counted.ended) == (1, 1)
+    again, counted = train(checkpoint_dir=tmp_path)
+    assert again == rows and counted.began == 0
+
+
 def test_a_torn_checkpoint_falls_back_to_the_one_before(data, tmp_path):
     settings = {"epochs": 3, "batch_size": 64, "seed": 5, "verbose": 0}
     alone = _model()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,7 +52,7 @@ class PatchSampler:
         self._names = {id(layer): name for name, layer in layers.items()}
         self._points, self._seed = points, seed
         self._order: list[Path] = []
-        self._compiled = tf.function(self._sample, reduce_retracing=True)
+        self._compiled = tf.function(self._sample, autograph=False, reduce_retracing=True)
 
     def __call__(self, batches: Sequence[Any]) -> dict[Path, np.ndarray]:
         """For each layer float32 `[rows, kernel size * channels]`, over all batches and calls."""
@@ -70,6 +72,7 @@ class PatchSampler:
     def _sample(self, given: list, number: tf.Tensor) -> list[tf.Tensor]:
         self._order = []
         rows: list[tf.Tensor] = []
+        calls: Counter[Path] = Counter()
 
         def visit(call: Call, args: tuple, kwargs: dict) -> Any:
             inside = self._graph.inside(call.key)
@@ -79,7 +82,10 @@ class PatchSampler:
             name = self._names.get(id(call.layer))
             if name is not None:
                 x = args[0] if args else kwargs["inputs"]
-                seed = tf.stack([self._seed + len(rows), number])
+                # Not by the order of visits, which is another one where layers were cut.
+                place = zlib.crc32("/".join(name).encode()) % 2**30 + 8 * calls[name]
+                calls[name] += 1
+                seed = tf.stack([self._seed + place, number])
                 rows.append(_rows(call.layer, tf.cast(x, tf.float32), self._points, seed))
                 self._order.append(name)
             return call.layer(*args, **call.in_inference(kwargs))

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
-from tfgraphprune.batches import Data, as_arrays, check
+from tfgraphprune.batches import Data, as_arrays, batched, check, model_inputs
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.labels import Kept
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.patches import PatchSampler, Path, kernel_of
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.rebuild import Rebuild
+from tfgraphprune.pruning.tasks import assembled
 
 _BATCH_NORMS = ("BatchNormalization", "SyncBatchNormalization")
 
@@ -82,7 +82,7 @@ def reconstruct(
         seed: of the positions.
 
     Returns:
-        The pruned model.
+        The pruned model, as `prune` gives it.
 
     Raises:
         UserError: data that can't be used, a number out of range, a plan for another model.
@@ -99,7 +99,7 @@ def reconstruct(
     rebuilt = Rebuild(graph, kept)
     consumers = _consumers(graph, kept, rebuilt)
     images, _ = as_arrays(data, examples)
-    batches = [tf.constant(images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
+    batches = batched(model_inputs(images, model), batch_size)
     targets = PatchSampler(graph, {p: c.dense for p, c in consumers.items()}, points, seed)(batches)
     small = PatchSampler(
         LayerGraph.from_model(rebuilt.model), {p: c.small for p, c in consumers.items()}, points,
@@ -111,7 +111,7 @@ def reconstruct(
         rows = small(batches)
         for path in order[start : start + at_a_time]:
             _correct(consumers[path], targets.pop(path), rows[path], ridge)
-    return rebuilt.model
+    return assembled(model, rebuilt.model)
 
 
 def _consumers(graph: LayerGraph, kept: Kept, rebuilt: Rebuild) -> dict[Path, _Consumer]:
@@ -135,8 +135,10 @@ def _consumers(graph: LayerGraph, kept: Kept, rebuilt: Rebuild) -> dict[Path, _C
             if (axis.path, axis.weight, axis.axis) == (node.path, index, len(kernel.shape) - 1):
                 outputs = kept.positions(axis.ids)
         readers = [n for n in graph.nodes if node.name in n.inputs]
+        # The constant of a layer that is called twice would have to be in both calls' BatchNorms.
+        once = sum(n.path == node.path for n in graph.nodes) == 1
         normalised = all(n.type in _BATCH_NORMS and n.path in rebuilt.layers for n in readers)
-        norms = tuple(rebuilt.layers[n.path] for n in readers) if normalised else ()
+        norms = tuple(rebuilt.layers[n.path] for n in readers) if once and normalised else ()
         found[node.path] = _Consumer(layer, small, outputs, norms)
     if left:
         logging.info("not corrected, as only cut: %s", ", ".join(left))

@@ -22,8 +22,7 @@ def prune(model: Any, plan: PruningPlan) -> Any:
         weights are copies. A layer made of layers, some of which are cut, is replaced by them. A
         subclass of `keras.Model` with a training step of its own, such as a KerasCV detector,
         comes back as an object of that class around the smaller network. A compiled model comes
-        back compiled alike, with a fresh optimizer, if its loss and metrics can be made anew from
-        their configuration.
+        back compiled alike, with a fresh optimizer.
 
     Raises:
         UserError: the plan was made for another model, or a layer has no configuration.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,7 +63,7 @@ def assembled(model: Any, small: Any) -> Any:
                 "functional model does not have.",
                 model.name,
             )
-    _compile_alike(small, model)
+    compile_alike(small, model)
     return small
 
 
@@ -145,22 +144,26 @@ def _counterpart(value: Any, model: Any, small: Any) -> Any:
     return None
 
 
-def _compile_alike(small: Any, model: Any) -> None:
-    """Compile as another model is, where that can be told from its configuration."""
+def compile_alike(small: Any, model: Any) -> None:
+    """Compile a model as another one of the same outputs is, with a fresh optimizer and metrics.
+
+    Args:
+        small: is compiled, if the other one is; its outputs then have the other one's names, by
+            which losses and labels are given (wrapped layers have names of their own).
+        model: of the same Keras.
+    """
     if not getattr(model, "optimizer", None):
         return
-    model_class = dialect_of(model).keras.Model
-    if type(small).compile is not model_class.compile:
-        # The class's own `compile` has left its settings in attributes, which were handed on.
-        settings = dict(model._compile_config.config)
-        optimizer = model.optimizer
-        settings["optimizer"] = type(optimizer).from_config(optimizer.get_config())
-        model_class.compile(small, **settings)
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a loss that can't be saved is no news here
-        config = model.get_compile_config()
-    if config is not None:
-        # A loss that is a bare function can't be looked up again: the user compiles.
-        with contextlib.suppress(ValueError, TypeError):
-            small.compile_from_config(config)
+    if small.output_names != model.output_names:
+        small.output_names = list(model.output_names)
+    keras = dialect_of(model).keras
+
+    def fresh(value: Any) -> Any:
+        own = isinstance(value, keras.metrics.Metric | keras.optimizers.Optimizer)
+        return type(value).from_config(value.get_config()) if own else value
+
+    # `compile_from_config` takes a function of the user's for Keras' own one of that name.
+    settings = {**model._compile_config.config, "optimizer": model.optimizer}
+    settings = {name: tf.nest.map_structure(fresh, value) for name, value in settings.items()}
+    # The own `compile` of a class has left its settings in attributes, which were handed on.
+    keras.Model.compile(small, **settings)

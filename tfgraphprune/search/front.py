@@ -21,7 +21,7 @@ from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.search.evaluation.evaluator import Metric, Reward, RewardEvaluator
 from tfgraphprune.search.in_worker import group_rows
-from tfgraphprune.search.loop import rounds_of
+from tfgraphprune.search.loop import deterministic_ops, rounds_of
 from tfgraphprune.search.plan_problem import SENSITIVITY_EXAMPLES, PlanProblem
 from tfgraphprune.search.plan_search import checkpoint_key, sample
 from tfgraphprune.search.policy import Policy
@@ -170,6 +170,7 @@ def search_front(
     return SearchFront(points, found["dense_reward"], found["history"], found["policy"])
 
 
+@deterministic_ops()
 def front_of(
     graph: LayerGraph,
     *,

@@ -22,7 +22,7 @@ from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.search.evaluation.evaluator import Metric, Reward, RewardEvaluator
 from tfgraphprune.search.in_worker import group_rows
-from tfgraphprune.search.loop import run_search
+from tfgraphprune.search.loop import deterministic_ops, run_search
 from tfgraphprune.search.plan_problem import PlanProblem
 from tfgraphprune.search.policy import Policy, load_policy
 from tfgraphprune.search.registry import (
@@ -141,6 +141,7 @@ def search_plan(
     )
 
 
+@deterministic_ops()
 def search_graph(
     graph: LayerGraph,
     *,
@@ -235,12 +236,12 @@ def checkpoint_key(
 ) -> dict[str, str]:
     """Hashes of model, data and reward, which checkpoints of a search must agree with."""
     data = [calibration, None if callable(reward) else reward]
-    judges = [getattr(f, "__qualname__", str(f)) for f in (metric, reward) if callable(f)]
+    judges = [f for f in (metric, reward) if callable(f)]
     settings = {
         "criterion": getattr(search.criterion, "__qualname__", search.criterion),
         "first_look": search.first_look,
         "reward_precision": search.reward_precision,
-        "rewarded_by": judges,
+        "rewarded_by": [getattr(f, "__qualname__", type(f).__qualname__) for f in judges],
     }
     return identity(graph.model, graph.fingerprint, data, settings)
 

@@ -10,7 +10,11 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.settings.checks import is_integer, is_number, one_of, positive_integer
 
 RECOVERIES = ("one_shot", "gradual", "soft", "reconstruct", "refill", "scratch_e", "scratch_b")
+GRADUAL_SCHEDULES = ("polynomial", "constant")
 OPTIMIZERS = ("sgd", "adam")
+_FLOAT32 = ("gradual", "refill")
+"""Recoveries by tfmot, whose wrappers know no other precision."""
+
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 AUGMENTATIONS = (
     None,
@@ -38,6 +42,8 @@ class FineTune:
             `refill` keeps the channels in which most single weights survive tfmot's pruning;
             `scratch_e` and `scratch_b` train from random weights for as many epochs, or as much
             compute. See `training.recoveries`.
+        gradual_schedule: `polynomial` takes channels over the first half of the steps, most
+            of them early; `constant` takes all in the first step.
         stages: rounds of search, cut and recovery, each to an equal share of the way (0.7 x 0.7 =
             0.49) and for an equal share of the evaluations and epochs, as GNN-RL advises for high
             ratios.
@@ -55,7 +61,8 @@ class FineTune:
             as `{0: 1.0, 1: 3.0}` (a config has `(1.0, 3.0)`); 1 for classes that are not named.
         averaging: decay of the running mean of weights that the model gets at the end; 0 for the
             last weights.
-        precision: what layers compute in: `float32`, `mixed_bfloat16` or `mixed_float16`.
+        precision: what layers compute in: `float32`, `mixed_bfloat16` or `mixed_float16`; `gradual`
+            and `refill` know the first only.
         widen: train networks of 10 million MACs or more with channels in sixteens, some of them
             zero, where CPUs are faster at that and the result is the same; see
             `training.widening`.
@@ -67,6 +74,7 @@ class FineTune:
 
     epochs: int = 10
     recovery: str = "one_shot"
+    gradual_schedule: str = "polynomial"
     stages: int = 1
     learning_rate: float | None = None
     batch_size: int = 64
@@ -104,6 +112,7 @@ class FineTune:
         if not is_number(self.temperature) or not 0 < self.temperature < float("inf"):
             raise UserError(f"temperature must be a positive number, not {self.temperature!r}.")
         one_of("recovery", self.recovery, RECOVERIES)
+        one_of("gradual_schedule", self.gradual_schedule, GRADUAL_SCHEDULES)
         if self.recovery.startswith("scratch") and not self.epochs:
             raise UserError(
                 f"recovery={self.recovery!r} starts from random weights, so epochs must be 1 or "
@@ -120,6 +129,11 @@ class FineTune:
         one_of("optimizer", self.optimizer, (None, *OPTIMIZERS))
         one_of("augment", self.augment, AUGMENTATIONS)
         one_of("precision", self.precision, PRECISIONS)
+        if self.precision != "float32" and self.recovery in _FLOAT32:
+            raise UserError(
+                f"recovery={self.recovery!r} trains tfmot's wrappers, which compute in float32, "
+                f"so precision can't be {self.precision!r}: leave it out."
+            )
 
     def _check_features(self) -> None:
         for name, value, needed in (

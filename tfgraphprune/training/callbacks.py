@@ -134,8 +134,7 @@ class GradualPruning(keras.callbacks.Callback):
     def pruned_model(self) -> Any:
         """The smaller model, which computes what the trained one does.
 
-        It is plain, compiled like the trained one where that can be told from its configuration,
-        with a fresh optimizer.
+        It is plain, compiled like the trained one, with a fresh optimizer.
 
         Raises:
             UserError: not all channels have gone yet.

@@ -18,7 +18,7 @@ from tfgraphprune.training.class_weights import weighted
 from tfgraphprune.training.features import FeatureMatch, FeaturePair
 from tfgraphprune.training.fit import OnEpoch, Row, fit
 from tfgraphprune.training.moving_averages import catch_up
-from tfgraphprune.training.objectives import is_compiled, learner
+from tfgraphprune.training.objectives import check_losses_stay, is_compiled, learner
 from tfgraphprune.training.precision import in_precision, scaled_optimizer
 
 LEARNING_RATES = {"sgd": 0.05, "adam": 3e-3}
@@ -108,6 +108,7 @@ def finetune(
         UserError: a setting or data that can't be used, or a loss that is not finite.
     """
     if is_keras3_model(model):
+        check_losses_stay(model, "the training of a Keras 3 model")
         settings = {name: value for name, value in locals().items() if name != "model"}
         made = twin(model)
         if is_keras3_model(teacher):
@@ -125,18 +126,7 @@ def finetune(
     resolve_augmentation(augment)
     if validation_data is not None:
         check(validation_data, "validation_data")
-    if precision not in PRECISIONS:
-        raise UserError(f"precision must be one of {PRECISIONS}, not {precision!r}.")
-    if precision != "float32" and is_compiled(model):
-        raise UserError(
-            f"precision={precision!r} is for models that were not compiled: build yours under "
-            "that mixed precision policy."
-        )
-    if is_compiled(model) and optimizer is None and learning_rate is not None:
-        raise UserError(
-            "learning_rate needs optimizer too for a compiled model, whose own optimizer has its "
-            "own: name one, or compile the model with that rate."
-        )
+    check_settings(model, precision, label_smoothing, optimizer, learning_rate)
     if class_weight:
         train_data = weighted(train_data, class_weight, model)
     with model.distribute_strategy.scope():
@@ -154,7 +144,9 @@ def finetune(
             model.optimizer = chosen
         else:
             metrics = None if is_compiled(model) else ["accuracy"]
-            taught.compile(optimizer=chosen, metrics=metrics, jit_compile=False)
+            taught.compile(
+                optimizer=chosen, metrics=metrics, jit_compile=False, run_eagerly=model.run_eagerly
+            )
         rows = fit(
             taught,
             train_data,
@@ -178,6 +170,39 @@ def finetune(
             augment=augment,
         )  # fmt: skip
         return rows
+
+
+def check_settings(
+    model: Any,
+    precision: str,
+    label_smoothing: float,
+    optimizer: str | None,
+    learning_rate: float | None,
+) -> None:
+    """Refuse settings that a model's own compile leaves no room for.
+
+    Raises:
+        UserError: there is one, or an unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise UserError(f"precision must be one of {PRECISIONS}, not {precision!r}.")
+    if not is_compiled(model) or is_keras3_model(model):
+        return
+    if precision != "float32":
+        raise UserError(
+            f"precision={precision!r} is for models that were not compiled: build yours under "
+            "that mixed precision policy."
+        )
+    if optimizer is None and learning_rate is not None:
+        raise UserError(
+            "learning_rate needs optimizer too for a compiled model, whose own optimizer has its "
+            "own: name one, or compile the model with that rate."
+        )
+    if label_smoothing:
+        raise UserError(
+            "label_smoothing can't be added to the loss that the model was compiled with: give "
+            "that loss label_smoothing, or leave the model uncompiled."
+        )
 
 
 def _check_numbers(

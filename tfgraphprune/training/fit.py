@@ -6,7 +6,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ from tfgraphprune.workdir import write_atomically
 
 Row = dict[str, Any]
 OnEpoch = Callable[[Row], None]
+
+_STOPPED = "stopped"
+"""File beside the checkpoints of a training that a callback has ended."""
 
 
 def fit(
@@ -61,7 +64,8 @@ def fit(
         checkpoint_dir: keeps the state; nothing resumes without it. Workers of a
             `tf.distribute` strategy but the first keep theirs in folders inside it.
         log_dir: for TensorBoard.
-        callbacks: further Keras callbacks.
+        callbacks: further Keras callbacks, for which the training begins and ends once; one such as
+            `EarlyStopping` may stop it, for good.
         on_epoch: called with each new row, before it is checkpointed.
         verbose: as in Keras; by default bars on a terminal and a line an epoch elsewhere.
 
@@ -69,10 +73,11 @@ def fit(
         A row for each epoch: `epoch` from 1, and Keras' figures.
 
     Raises:
-        UserError: the loss or a weight is no longer finite; the weights are then those before the
-            epoch.
+        UserError: a checkpoint_dir that can't be written, or the loss or a weight is no longer
+            finite; the weights are then those before the epoch.
     """
-    model.optimizer.build(model.trainable_variables)
+    if hasattr(model.optimizer, "build"):
+        model.optimizer.build(model.trainable_variables)
     learner = weights_of or model
     average = WeightAverage(learner, averaging) if averaging else None
     kept = {"average": average} if average else {}
@@ -80,11 +85,15 @@ def fit(
     folder = _folder(checkpoint_dir)
     manager, rows = None, list[Row]()
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
         manager = tf.train.CheckpointManager(state, str(folder), max_to_keep=2)
         rows = _restore(state, manager, folder)
     writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else None
     held = as_dataset(validation_data, batch_size) if validation_data is not None else None
+    if folder is not None and (folder / _STOPPED).exists():
+        return _averaged(average, rows)
+    verbosity = _bars() if verbose == "auto" else verbose
+    run: _OneRun | None = None
     shape = learner.output_shape
     classes = shape[-1] if isinstance(shape, tuple) else None  # of one output
     for epoch in range(len(rows), epochs):
@@ -93,21 +102,28 @@ def fit(
             classes=classes,
         )  # fmt: skip
         good = learner.get_weights()
+        if run is None:
+            steps = int(batches.cardinality().numpy())
+            run = _OneRun(
+                [*callbacks, _OneEpoch(average)], add_history=True, add_progbar=verbosity != 0,
+                model=model, verbose=verbosity, epochs=epochs, steps=steps if steps > 0 else None,
+            )  # fmt: skip
         # Callbacks may draw on Keras' epoch counter, so each call of fit continues it.
         history = model.fit(
             batches,
             initial_epoch=epoch,
             epochs=epochs,
             validation_data=held,
-            callbacks=[*callbacks, _OneEpoch(average)],
-            verbose=_bars() if verbose == "auto" else verbose,
+            callbacks=run,
+            verbose=verbosity,
         )
         row = {name: float(values[-1]) for name, values in history.history.items()}
         # The last step can spoil the weights after its loss was finite, and ReLU can hide a NaN.
-        if not math.isfinite(row["loss"]) or not _finite(learner):
+        loss = row.get("loss", 0.0)  # a train_step of the user's may give its losses other names
+        if not math.isfinite(loss) or not _finite(learner):
             learner.set_weights(good)
             raise UserError(
-                f"the training loss became {row['loss']}, or a weight stopped being finite, in "
+                f"the training loss became {loss}, or a weight stopped being finite, in "
                 f"epoch {epoch + 1}: lower the learning rate, or check the data; the weights from "
                 "before that epoch are kept."
             )
@@ -122,6 +138,16 @@ def fit(
             # History first: a kill between the two leaves rows that restoring cuts off again.
             write_atomically(folder / "history.json", json.dumps(rows))
             manager.save(checkpoint_number=epoch + 1)
+        if run.stopped:
+            if folder is not None:
+                write_atomically(folder / _STOPPED, "")
+            break
+    if run is not None:
+        run.finish()
+    return _averaged(average, rows)
+
+
+def _averaged(average: WeightAverage | None, rows: list[Row]) -> list[Row]:
     if average is not None:
         average.use()
     return rows
@@ -132,8 +158,21 @@ def _folder(checkpoint_dir: str | os.PathLike | None) -> Path | None:
     if checkpoint_dir is None:
         return None
     resolver = tf.distribute.get_strategy().cluster_resolver
-    number = getattr(resolver, "task_id", None) or 0
-    return Path(checkpoint_dir) / f"worker_{number}" if number else Path(checkpoint_dir)
+    kind, number = getattr(resolver, "task_type", None), getattr(resolver, "task_id", None)
+    chief = kind == "chief" or "chief" not in (resolver.cluster_spec().jobs if resolver else ())
+    first = not number and chief
+    return Path(checkpoint_dir) if first else Path(checkpoint_dir) / f"{kind}_{number}"
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _STOPPED).exists()  # where it may not be entered
+        reason = "" if os.access(folder, os.W_OK) else "Permission denied"
+    except OSError as error:
+        reason = str(error.strerror)
+    if reason:
+        raise UserError(f"{folder} can't be written ({reason}): give a checkpoint_dir that can.")
 
 
 def _finite(model: Any) -> bool:
@@ -144,18 +183,45 @@ def _finite(model: Any) -> bool:
     )
 
 
+class _OneRun(keras.callbacks.CallbackList):
+    """Callbacks for which many calls of fit are one training, of which they see beginning and end.
+
+    Attributes:
+        stopped: whether one of them has stopped it.
+    """
+
+    _begun = False
+
+    @property
+    def stopped(self) -> bool:
+        return any(isinstance(c, _OneEpoch) and c.stopped for c in self.callbacks)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if not self._begun:
+            self._begun = True
+            super().on_train_begin(logs)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._last = logs
+
+    def finish(self) -> None:
+        super().on_train_end(self._last)
+
+
 class _OneEpoch(keras.callbacks.Callback):
     """Ends each call of fit after an epoch; the bar still shows how many there are in all."""
 
     def __init__(self, average: WeightAverage | None):
         super().__init__()
         self._average = average
+        self.stopped = False
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self._average is not None:
             self._average.update()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.stopped = self.model.stop_training  # by a callback before this one
         self.model.stop_training = True
 
 
@@ -164,18 +230,40 @@ def _bars() -> int:
 
 
 def _restore(state: Any, manager: Any, folder: Path) -> list[Row]:
-    """Restore the newest whole checkpoint, and return the rows of the epochs up to it."""
-    for path in reversed(manager.checkpoints):
-        try:
-            rows = json.loads((folder / "history.json").read_text())
-            state.restore(path).expect_partial()
-        except (OSError, ValueError, IndexError, tf.errors.OpError):
-            continue
-        done = int(path.rsplit("-", 1)[1])
-        if len(rows) >= done:
-            return rows[:done]
-    if manager.checkpoints:
+    """Restore the newest whole checkpoint, and return the rows of the epochs up to it.
+
+    Workers of a cluster agree on one: a kill may leave some of them an epoch behind.
+    """
+    numbers = {int(path.rsplit("-", 1)[1]): path for path in manager.checkpoints}
+    while True:
+        rows = _newest(state, numbers, folder)
+        all_workers = _of_workers(len(rows))
+        if min(all_workers) == max(all_workers):
+            break
+        numbers = {n: path for n, path in numbers.items() if n <= min(all_workers)}
+    if not rows and manager.checkpoints:
         raise UserError(
             f"no checkpoint in {folder} can be read: delete the folder to train from the start."
         )
+    return rows
+
+
+def _newest(state: Any, numbers: Mapping[int, str], folder: Path) -> list[Row]:
+    for done in sorted(numbers, reverse=True):
+        try:
+            rows = json.loads((folder / "history.json").read_text())
+            state.restore(numbers[done]).expect_partial()
+        except (OSError, ValueError, IndexError, tf.errors.OpError):
+            continue
+        if len(rows) >= done:
+            return rows[:done]
     return []
+
+
+def _of_workers(number: int) -> list[int]:
+    """The number of each worker of a cluster."""
+    strategy = tf.distribute.get_strategy()
+    if getattr(strategy.cluster_resolver, "task_type", None) is None:
+        return [number]
+    own = strategy.run(tf.function(lambda: tf.constant([number])))
+    return strategy.gather(own, axis=0).numpy().tolist()

@@ -13,11 +13,13 @@ import tf_keras as keras
 from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl, pruning_wrapper
 
 from tfgraphprune.batches import Data
+from tfgraphprune.errors import UserError
 from tfgraphprune.graph.groups import ChannelGroup, GroupAxis
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.criteria import Criterion, resolve_criterion
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.rebuild import Rebuild
+from tfgraphprune.pruning.tasks import compile_alike
 from tfgraphprune.training.finetune import finetune, steps_an_epoch
 from tfgraphprune.training.fit import Row
 
@@ -50,10 +52,14 @@ class ChannelGate:
         return tf.cast(self._place >= tf.round(progress * self._count), tf.float32)
 
 
+Gated = tuple[Any, GroupAxis, ChannelGate]
+"""A weight, the axis of it that reads a group, and the group's gate."""
+
+
 class _ChannelPruning(pruning_impl.Pruning):
     """tfmot's pruning object with masks read off the shared gates instead of magnitudes."""
 
-    def __init__(self, gates: list[tuple[GroupAxis, ChannelGate]], final: float, **arguments: Any):
+    def __init__(self, gates: list[Gated], final: float, **arguments: Any):
         super().__init__(**arguments)
         self._gates = gates
         self._final = final
@@ -62,7 +68,9 @@ class _ChannelPruning(pruning_impl.Pruning):
         sparsity = self._pruning_schedule(self._step_fn())[1]
         progress = tf.cast(sparsity, tf.float32) / self._final
         mask = tf.ones(weights.shape)
-        for axis, gate in self._gates:
+        for variable, axis, gate in self._gates:
+            if variable is not weights:
+                continue
             size, width = axis.positions.shape[0], weights.shape[axis.axis] * axis.blocks
             # Positions of other groups on the same axis read the extra entry, which is always 1.
             index = np.full(width, size)
@@ -86,7 +94,7 @@ class PruneChannels(pruning_wrapper.PruneLowMagnitude):
 
     Args:
         layer: a Keras layer that tfmot can wrap.
-        gates: where its kernel reads which group.
+        gates: where its kernels read which group.
         final: the schedule's last sparsity.
         pruning_schedule: tfmot's schedule, from 0 to `final`.
     """
@@ -94,7 +102,7 @@ class PruneChannels(pruning_wrapper.PruneLowMagnitude):
     def __init__(
         self,
         layer: Any,
-        gates: list[tuple[GroupAxis, ChannelGate]],
+        gates: list[Gated],
         final: float,
         pruning_schedule: Any,
         **kwargs: Any,
@@ -106,6 +114,13 @@ class PruneChannels(pruning_wrapper.PruneLowMagnitude):
     def build(self, input_shape: Any) -> None:
         """Build tfmot's wrapper and put the shared gates in the place of its pruning object."""
         super().build(input_shape)
+        masked = [weight for weight, _, _ in self.pruning_vars]
+        for variable, _, _ in self._gates:
+            if not any(variable is weight for weight in masked):
+                raise UserError(
+                    f"tfmot does not mask {variable.name!r} of {self.layer.name!r}, which reads "
+                    "channels that are going: use another recovery."
+                )
         self.pruning_obj = _ChannelPruning(
             self._gates,
             self._final,
@@ -118,18 +133,24 @@ class PruneChannels(pruning_wrapper.PruneLowMagnitude):
 
 
 def wrap(
-    graph: LayerGraph, plan: PruningPlan, steps: int, criterion: str | Criterion = "l2"
+    graph: LayerGraph,
+    plan: PruningPlan,
+    steps: int,
+    criterion: str | Criterion = "l2",
+    schedule: str = "polynomial",
 ) -> Any:
     """A copy of the graph's model whose channels go while it trains, under tfmot's callback.
 
     Args:
         graph: the dense model's graph.
         plan: what is left at the end.
-        steps: training steps in all; channels go in the first half of them.
+        steps: training steps in all; by default channels go in the first half of them.
         criterion: decides which of the channels that go are the first.
+        schedule: `polynomial`, or `constant` for all in the first step.
     """
     rebuilt = Rebuild(graph, graph.kept({}))
     copy = rebuilt.model
+    compile_alike(copy, graph.model)
     importance = resolve_criterion(criterion)(graph)
     sizes = {group.name: group.size for group in graph.channel_groups}
     total = sum(sizes[name] for name in plan.kept)
@@ -137,19 +158,25 @@ def wrap(
     if final <= 0:
         return copy
     end = max(1, round(steps * _RAMP_SHARE))
-    schedule = tfmot.sparsity.keras.PolynomialDecay(
-        0.0, final, begin_step=0, end_step=end, frequency=update_frequency(end)
-    )
+    if schedule == "constant":
+        # Step 1 is the first that tfmot sees.
+        decay = tfmot.sparsity.keras.ConstantSparsity(final, 1, -1, frequency=1)
+    else:
+        decay = tfmot.sparsity.keras.PolynomialDecay(
+            0.0, final, begin_step=0, end_step=end, frequency=update_frequency(end)
+        )
     gates = _gates_by_layer(graph, rebuilt, plan.kept, importance)
 
     def clone(layer: Any) -> Any:
         if isinstance(layer, keras.Model):
             return keras.models.clone_model(layer, clone_function=clone)
         if id(layer) in gates:
-            return PruneChannels(layer, gates[id(layer)], final, schedule)
+            return PruneChannels(layer, gates[id(layer)], final, decay)
         return layer
 
-    return keras.models.clone_model(copy, clone_function=clone)
+    wrapped = keras.models.clone_model(copy, clone_function=clone)
+    compile_alike(wrapped, graph.model)
+    return wrapped
 
 
 def callbacks(log_dir: Path | None = None) -> list[Any]:
@@ -172,6 +199,7 @@ def train(
     *,
     epochs: int,
     batch_size: int,
+    schedule: str = "polynomial",
     log_dir: Path | None = None,
     **arguments: Any,
 ) -> tuple[Any, list[Row]]:
@@ -183,13 +211,15 @@ def train(
         train_data: what to train on.
         epochs: passes over it.
         batch_size: for arrays.
+        schedule: see `wrap`.
         log_dir: for TensorBoard.
         arguments: further ones of `finetune`.
 
     Returns:
         The dense model with zeros where channels went, and a row for each epoch.
     """
-    wrapped = wrap(graph, plan, epochs * steps_an_epoch(train_data, batch_size))
+    steps = epochs * steps_an_epoch(train_data, batch_size)
+    wrapped = wrap(graph, plan, steps, schedule=schedule)
     rows = finetune(
         wrapped,
         train_data,
@@ -218,9 +248,9 @@ def _gates_by_layer(
     rebuilt: Rebuild,
     kept: Mapping[str, tuple[int, ...]],
     importance: Mapping[str, np.ndarray],
-) -> dict[int, list[tuple[GroupAxis, ChannelGate]]]:
+) -> dict[int, list[Gated]]:
     """For each consumer layer of the copy, where it reads which gate."""
-    gates: dict[int, list[tuple[GroupAxis, ChannelGate]]] = {}
+    gates: dict[int, list[Gated]] = {}
     for group in graph.prunable_groups:
         if len(kept.get(group.name, range(group.size))) == group.size:
             continue
@@ -228,5 +258,6 @@ def _gates_by_layer(
         for axis in group.axes:
             if axis.role == "in":
                 layer = rebuilt.layers[axis.path]
-                gates.setdefault(id(layer), []).append((axis, gate))
+                gated = layer.weights[axis.weight], axis, gate
+                gates.setdefault(id(layer), []).append(gated)
     return gates

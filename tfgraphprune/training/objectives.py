@@ -9,7 +9,7 @@ import tf_keras as keras
 from absl import logging
 
 from tfgraphprune.errors import UserError
-from tfgraphprune.outputs import check_classifier, loss_name
+from tfgraphprune.outputs import check_classifier, loss_name, scores_classes
 from tfgraphprune.training.distill import Distiller
 from tfgraphprune.training.features import FeatureMatch
 
@@ -17,8 +17,30 @@ _EPSILON = 1e-7
 
 
 def is_compiled(model: Any) -> bool:
-    """Whether the user gave the model an optimizer and a loss."""
-    return bool(getattr(model, "_is_compiled", False) and getattr(model, "optimizer", None))
+    """Whether the user gave the model, of tf_keras or Keras 3, an optimizer and a loss."""
+    compiled = getattr(model, "_is_compiled", False) or getattr(model, "compiled", False)
+    return bool(compiled and getattr(model, "optimizer", None))
+
+
+def check_losses_stay(model: Any, where: str) -> None:
+    """Refuse a training where the losses of a compiled model can't go, unless ours serves as well.
+
+    Args:
+        model: of tf_keras or Keras 3.
+        where: the training, for the message.
+
+    Raises:
+        UserError: a compiled model that is no classifier of one label.
+    """
+    if not is_compiled(model):
+        return
+    if not scores_classes(model):
+        raise UserError(
+            f"{where} can't take along the losses that {model.name!r} was compiled with: train it "
+            "by a fit_fn of your own, or in a program that uses tf_keras (import tfgraphprune "
+            "before tf.keras is first used)."
+        )
+    logging.info("%s: trained on cross-entropy, not on the loss of its compile", where)
 
 
 def has_own_step(model: Any) -> bool:
@@ -61,8 +83,8 @@ def learner(
         `CompiledDistiller` around it.
 
     Raises:
-        UserError: a model that is neither compiled nor a classifier, a teacher with other outputs,
-            or label smoothing beside a compiled loss.
+        UserError: a model that is neither compiled nor a classifier, or a teacher with other
+            outputs.
     """
     if not is_compiled(model):
         if has_own_step(model):
@@ -72,11 +94,6 @@ def learner(
             )
         check_classifier(model, teacher)
         return Distiller(model, teacher, alpha, temperature, label_smoothing, features)
-    if label_smoothing:
-        raise UserError(
-            "label_smoothing can't be added to the loss that the model was compiled with: give "
-            "that loss label_smoothing, or leave the model uncompiled."
-        )
     if has_own_step(model):
         if teacher is not None:
             logging.info("no distillation: %s has its own train_step", type(model).__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import tf_keras as keras
@@ -22,7 +23,7 @@ def in_precision(model: Any, precision: str) -> Any:
     Raises:
         UserError: a model that can't be copied layer by layer.
     """
-    last = {id(tensor._keras_history.layer) for tensor in model.outputs}
+    last = set(_last_layers(model))
 
     def clone(layer: Any) -> Any:
         if isinstance(layer, keras.Model):
@@ -41,6 +42,16 @@ def in_precision(model: Any, precision: str) -> Any:
         ) from error
     copy.set_weights(model.get_weights())
     return copy
+
+
+def _last_layers(model: Any) -> Iterator[int]:
+    """Ids of the layers that make the outputs; nested models are entered."""
+    for tensor in model.outputs:
+        layer = tensor._keras_history.layer
+        if isinstance(layer, keras.Model):
+            yield from _last_layers(layer)
+        else:
+            yield id(layer)
 
 
 def scaled_optimizer(optimizer: Any, precision: str) -> Any:

@@ -37,7 +37,8 @@ def recover(
         settings: recovery, epochs and optimizer.
         train_data: what to train on.
         calibration: training examples for BatchNorm statistics and least squares.
-        teacher: the model to learn from where `settings.distill` says so; the graph's by default.
+        teacher: the model to learn from where `settings.distill` says so, and what `fit_fn` is
+            given; the graph's by default.
         validation_data: measured after each epoch.
         fit_fn: replaces the training after the cut: `fit_fn(model, teacher) -> model`.
         seed: of order, augmentation and new weights.
@@ -46,12 +47,12 @@ def recover(
         on_epoch: called with each new row of the training.
 
     Raises:
-        UserError: a `fit_fn` for a recovery that trains the whole network itself.
+        UserError: what the recovery can't do with this model, plan or `fit_fn`.
     """
-    check_recovery(settings, fit_fn)
-    taught_by = (graph.model if teacher is None else teacher) if settings.distill else None
+    check_recovery(settings, graph.model, fit_fn)
+    dense = graph.model if teacher is None else teacher
     case = RecoveryCase(
-        graph, plan, settings, train_data, calibration, taught_by, validation_data, fit_fn, seed,
+        graph, plan, settings, train_data, calibration, dense, validation_data, fit_fn, seed,
         checkpoint_dir, log_dir, on_epoch,
     )  # fmt: skip
     return RECOVERIES[settings.recovery](case)

@@ -145,6 +145,19 @@ def test_redrawn_weights_have_the_spread_of_their_initializers():
     assert np.abs(model.get_layer("depthwise").depthwise_kernel.numpy()).max() > 0
 
 
+def test_statistics_that_no_initializer_makes_are_not_redrawn():
+    normalization = keras.layers.Normalization(name="normalization")
+    normalization.adapt(np.random.default_rng(0).normal(3, 2, (64, 5)))
+    start = keras.Input((5,))
+    model = keras.Model(start, keras.layers.Dense(3)(normalization(start)))
+    before = [w.numpy() for w in normalization.weights]
+    kernel = model.layers[-1].kernel.numpy()
+    redraw(model, 0)
+    for old, new in zip(before, normalization.weights, strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert np.abs(model.layers[-1].kernel.numpy() - kernel).max() > 0.01
+
+
 def test_soft_pruning_lets_zeroed_filters_come_back(graph, plan, data):
     """A filter that is zeroed after one epoch can win a place after a later one."""
     model = keras.models.clone_model(graph.model)
@@ -163,6 +176,44 @@ def test_soft_pruning_lets_zeroed_filters_come_back(graph, plan, data):
     assert gone in zeroing.choose()[name]
     zeroing.on_epoch_end(1)
     assert np.abs(kernel.numpy()[..., gone]).min() == 10
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_soft_pruning_zeroes_what_is_trained(graph, plan, data, precision, monkeypatch):
+    seen = []
+    after = ZeroFilters.on_epoch_end
+
+    def look(zeroing, epoch, logs=None):
+        after(zeroing, epoch, logs)
+        kernel = zeroing.model.student.get_layer("block_conv2").kernel.numpy()
+        seen.append(int((np.abs(kernel).sum((0, 1, 2)) == 0).sum()))
+
+    monkeypatch.setattr(ZeroFilters, "on_epoch_end", look)
+    settings = FineTune(epochs=4, recovery="soft", batch_size=32, precision=precision)
+    found = recover(graph, plan, settings, data, data)
+    name = next(g.name for g in graph.channel_groups if "block_conv2" in g.producers)
+    going = graph.group(name).size - len(plan.kept[name])
+    assert seen == [going, going] and going > 0
+    assert all(layer.compute_dtype == "float32" for layer in found.model.layers)
+
+
+@pytest.mark.parametrize("name", ["gradual", "refill"])
+def test_tfmots_recoveries_compute_in_float32_only(name):
+    with pytest.raises(tgp.UserError, match=r"so precision can't be 'mixed_bfloat16'"):
+        FineTune(recovery=name, precision="mixed_bfloat16")
+
+
+def test_fit_fn_is_given_the_teacher_that_is_named(graph, plan, data):
+    other, given = keras.models.clone_model(graph.model), []
+
+    def fit_fn(model, teacher):
+        given.append(teacher)
+        return model
+
+    for distill in (True, False):
+        settings = FineTune(epochs=1, distill=distill)
+        recover(graph, plan, settings, data, data, fit_fn=fit_fn, teacher=other)
+    assert given[0] is given[1] is other
 
 
 def test_survivors_are_counted_in_the_filters_that_make_a_channel(graph):

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfgraphprune.batches import Data, as_arrays, length, model_inputs, rows_of, sparse_labels
+from tfgraphprune.batches import (
+    Data,
+    as_arrays,
+    batched,
+    length,
+    model_inputs,
+    rows_of,
+    sparse_labels,
+)
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.criteria import Criterion, resolve_criterion
@@ -66,7 +74,7 @@ class RewardEvaluator:
         self.importance = resolve_criterion(criterion)(graph)
         images = model_inputs(as_arrays(calibration)[0], graph.model)
         self._metric, self._judge = metric, reward if callable(reward) else None
-        batches = _batches(images, batch_size)
+        batches = batched(images, batch_size)
         self._calibration = length(images)
         self._network = evaluation_network(graph, batches, precision, whole=bool(self._judge))
         self._images: list[list[tf.Tensor]] = []
@@ -79,7 +87,7 @@ class RewardEvaluator:
         first = self._examples if metric else min(first_look or self._examples, self._examples)
         self._first = first
         for rows in (slice(first), slice(first, None)):
-            self._images.append(_batches(rows_of(images, rows), batch_size))
+            self._images.append(batched(rows_of(images, rows), batch_size))
 
     @property
     def precision(self) -> str:
@@ -182,10 +190,3 @@ def _true_class(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
         outputs = np.exp(outputs - outputs.max(-1, keepdims=True))
         outputs = outputs / outputs.sum(-1, keepdims=True)
     return outputs[np.arange(len(outputs)), labels]
-
-
-def _batches(images: Any, batch_size: int) -> list[Any]:
-    return [
-        tf.nest.map_structure(tf.constant, rows_of(images, slice(start, start + batch_size)))
-        for start in range(0, length(images), batch_size)
-    ]

@@ -11,6 +11,7 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.keras3 import is_keras3_model
 from tfgraphprune.legacy_keras import serves_tf_keras
 from tfgraphprune.pruning.masking import copy_model
+from tfgraphprune.pruning.tasks import compile_alike
 from tfgraphprune.training.finetune import finetune
 from tfgraphprune.training.optimize.stage import Optimized, check_training
 
@@ -74,7 +75,7 @@ def quantize_aware(
             "because tfmot's layers stay in the result, but Keras 3 is in use: import "
             "tfgraphprune before tf.keras is first used, and build the model with tf_keras."
         )
-    check_training(model, train_data, training)
+    check_training(model, train_data, training, averages=True)
     if learning_rate is None:
         clustered = preserve in ("clusters", "both")
         rates = CLUSTER_LEARNING_RATES if clustered else LEARNING_RATES
@@ -87,6 +88,7 @@ def quantize_aware(
     examples = islice(as_dataset(train_data, batch_size), _CALIBRATION_BATCHES)
     batches = [batch[0] for batch in examples]
     aware, names, left_out = annotated(copy_model(model, flat=True), batches[0], preserve, skip)
+    compile_alike(aware, model)
     calibrate(aware, batches)
     keeper = Keeper(aware, preserve)
     rows = finetune(

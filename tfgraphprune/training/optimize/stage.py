@@ -15,8 +15,10 @@ from tfgraphprune.keras3 import copy_weights, is_keras3_model, twin
 from tfgraphprune.legacy_keras import serves_tf_keras
 from tfgraphprune.outputs import check_classifier
 from tfgraphprune.pruning.masking import copy_model
+from tfgraphprune.pruning.tasks import compile_alike
 from tfgraphprune.training.finetune import finetune
 from tfgraphprune.training.fit import Row
+from tfgraphprune.training.objectives import check_losses_stay, has_own_step, is_compiled
 from tfgraphprune.worker import run_in_worker
 
 
@@ -39,13 +41,16 @@ class Optimized:
     history: Sequence[Row]
 
 
-def check_training(model: Any, train_data: Data, training: Mapping[str, Any]) -> None:
+def check_training(
+    model: Any, train_data: Data, training: Mapping[str, Any], averages: bool = False
+) -> None:
     """Refuse what the training would refuse later.
 
     Args:
-        model: a classifier.
+        model: a classifier, or compiled with its losses.
         train_data: what to train on.
         training: further arguments of `finetune`.
+        averages: whether means of weights keep what the step is for.
 
     Raises:
         UserError: something that can't be used.
@@ -55,6 +60,24 @@ def check_training(model: Any, train_data: Data, training: Mapping[str, Any]) ->
         if name not in known:
             raise UserError(f"there is no setting {name!r}: further ones are {', '.join(known)}.")
     check(train_data, "train_data")
+    if training.get("precision", "float32") != "float32":
+        raise UserError(
+            f"tfmot's wrappers compute in float32, so precision can't be "
+            f"{training['precision']!r}: leave it out."
+        )
+    if training.get("averaging") and not averages:
+        raise UserError(
+            "averaging would undo what the training keeps in the weights: leave it out here."
+        )
+    if is_keras3_model(model) or not serves_tf_keras():
+        check_losses_stay(model, "a training with tfmot beside Keras 3")
+    elif is_compiled(model):
+        if has_own_step(model):
+            raise UserError(
+                f"tfmot's wrappers can't use the train_step of {type(model).__name__}: give its "
+                "network, compiled with a loss."
+            )
+        return
     check_classifier(model, training.get("teacher"))
 
 
@@ -74,6 +97,7 @@ def run_stage(function: str, model: Any, train_data: Data, settings: dict[str, A
         UserError: a model that can't be used.
     """
     copy = copy_model(model)
+    compile_alike(copy, model)
     plain = twin(copy) if is_keras3_model(copy) else copy
     if is_keras3_model(settings.get("teacher")):
         settings = {**settings, "teacher": twin(settings["teacher"])}
@@ -90,6 +114,7 @@ def run_stage(function: str, model: Any, train_data: Data, settings: dict[str, A
             step=name,
         )
     if not is_keras3_model(copy):
+        compile_alike(result.model, model)
         return result
     copy_weights(result.model, copy)
     return replace(result, model=copy)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from tfgraphprune.pruning.tasks import compile_alike
 from tfgraphprune.training.optimize.stage import skipped
 
 Wrap = Callable[[Any], Any]
@@ -38,8 +39,8 @@ def wrap_kernels(
         skip: names or patterns of layers to leave as they are.
 
     Returns:
-        The model, the names of the wrapped layers and the reasons of the others; layers in nested
-        models are called `model/layer`.
+        The model, compiled as before, the names of the wrapped layers and the reasons of the
+        others; layers in nested models are called `model/layer`.
     """
     layers = dict(kernel_layers(model))
     left_out = skipped(list(layers), skip)
@@ -63,6 +64,7 @@ def wrap_kernels(
         return wrap(layer) if id(layer) in chosen else layer
 
     wrapped = keras.models.clone_model(model, clone_function=clone)
+    compile_alike(wrapped, model)
     return wrapped, [name for name in layers if name not in left_out], left_out
 
 

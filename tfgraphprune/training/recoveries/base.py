@@ -12,6 +12,7 @@ from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.surgery import prune
+from tfgraphprune.pruning.tasks import assembled
 from tfgraphprune.settings import FineTune
 from tfgraphprune.training.features import feature_pairs
 from tfgraphprune.training.finetune import finetune
@@ -53,7 +54,7 @@ class RecoveryCase:
         settings: recovery, epochs, optimizer.
         train_data: what to train on.
         calibration: training examples for the BatchNorm statistics.
-        teacher: the model whose outputs are learned from, or `None`.
+        dense: the network that the search began with; the teacher, where the settings want one.
         validation_data: measured after each epoch.
         fit_fn: the user's training in the place of ours.
         seed: of order, augmentation and new weights.
@@ -67,7 +68,7 @@ class RecoveryCase:
     settings: FineTune
     train_data: Data
     calibration: Data
-    teacher: Any = None
+    dense: Any
     validation_data: Data | None = None
     fit_fn: FitFn | None = None
     seed: int = 0
@@ -75,14 +76,22 @@ class RecoveryCase:
     log_dir: Path | None = None
     on_epoch: OnEpoch | None = None
 
+    @property
+    def teacher(self) -> Any:
+        """The model whose outputs are learned from, or `None`."""
+        return self.dense if self.settings.distill else None
+
     def cut(self, model: Any = None, plan: PruningPlan | None = None) -> Any:
         """The pruned model, its BatchNorm statistics estimated again.
 
         Args:
-            model: by default the graph's; one of the same layers, with other weights.
+            model: by default the graph's; one of the same layers, with other weights. The pruned
+                one is of the class of the graph's, and compiled like it, all the same.
             plan: by default the case's.
         """
         small = prune(self.graph.model if model is None else model, plan or self.plan)
+        if model is not None:
+            small = assembled(self.graph.model, small)
         reestimate_batchnorm(small, self.calibration)
         return small
 
@@ -103,7 +112,7 @@ class RecoveryCase:
         """
         plan = plan or self.plan
         if self.fit_fn is not None:
-            return Recovered(self.fit_fn(model, self.graph.model), plan)
+            return Recovered(self.fit_fn(model, self.dense), plan)
         arguments = self.training(epochs, after=len(before))
         weight = self.settings.feature_weight
         if weight and self.teacher is not None:
@@ -124,11 +133,9 @@ class RecoveryCase:
         begun = folder is not None and any(folder.glob("ckpt-*"))  # at the network's own width
         if not self.settings.widen or not arguments["epochs"] or begun:
             return None
-        return (
-            None
-            if "feature_pairs" in arguments
-            else (widened(self.graph, plan, model, self.calibration))
-        )
+        if "feature_pairs" in arguments:
+            return None
+        return widened(self.graph, plan, model, self.calibration)
 
     def training(self, epochs: int | None = None, part: str = "", after: int = 0) -> dict[str, Any]:
         """Arguments of `finetune`.

@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from tfgraphprune.errors import UserError
+from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.legacy_keras import serves_tf_keras
 from tfgraphprune.training.fit import Row
 from tfgraphprune.training.recoveries.base import Recovered, RecoveryCase
 from tfgraphprune.worker import run_in_worker
 
+MASKED: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("Conv1D", "Conv2D", "Conv2DTranspose", "Conv3D", "Conv3DTranspose", "Dense",
+         "MultiHeadAttention"),
+        ("kernel",),
+    ),
+    **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), ("pointwise_kernel",)),
+    **dict.fromkeys(("GRU", "LSTM", "SimpleRNN"), ("kernel", "recurrent_kernel")),
+}  # fmt: skip
+"""Names of the weights that tfmot masks, by the layer's class."""
+
 
 def gradual(case: RecoveryCase) -> Recovered:
-    """Shrink whole channel groups under tfmot's `PolynomialDecay`, then cut.
+    """Shrink whole channel groups under tfmot's `PolynomialDecay`, or `ConstantSparsity`, then cut.
 
     Zhu and Gupta, "To prune, or not to prune", arXiv 1710.01878, whose cubic schedule tfmot's is;
     here for channels, see `training.gradual`.
+
+    Raises:
+        UserError: the plan cuts a group that `unmasked` names.
     """
+    reasons = unmasked(case.graph)
+    for name, kept in case.plan.kept.items():
+        if name in reasons and len(kept) < case.graph.group(name).size:
+            raise UserError(
+                f"gradual can't shrink the group {name!r} ({reasons[name]}): use another recovery, "
+                "or a plan that leaves it whole."
+            )
     if not case.settings.epochs:
         return Recovered(case.cut(), case.plan)
     trained, rows = _shrink(case)
@@ -24,9 +48,32 @@ def gradual(case: RecoveryCase) -> Recovered:
     return Recovered(case.cut(trained), case.plan, rows)
 
 
+def unmasked(graph: LayerGraph) -> dict[str, str]:
+    """Groups that can't shrink while the network trains, with the reason."""
+    found = {}
+    for group in graph.prunable_groups:
+        for axis in group.axes:
+            if axis.role == "norm":
+                found[group.name] = (
+                    "a normalization over its channels has statistics that zeros would change"
+                )
+            elif axis.role == "in" and not _is_masked(graph, axis):
+                kind = type(graph.layer(axis.path)).__name__
+                found.setdefault(group.name, f"tfmot can't mask what a {kind} reads")
+    return found
+
+
+def _is_masked(graph: LayerGraph, axis: Any) -> bool:
+    layer = graph.layer(axis.path)
+    name = type(layer).__name__
+    own = type(layer).__module__.split(".")[0] in ("keras", "tf_keras")
+    weight = graph.variable(axis).name.split("/")[-1].split(":")[0]
+    return own and weight in MASKED.get(name, ())
+
+
 def _shrink(case: RecoveryCase) -> tuple[Any, list[Row]]:
     """In a worker process where `tf.keras` is Keras 3 in this one."""
-    arguments = case.training()
+    arguments = {**case.training(), "schedule": case.settings.gradual_schedule}
     if serves_tf_keras():
         # Importing tfmot sets TF_USE_LEGACY_KERAS, which a program with Keras 3 would pass on.
         from tfgraphprune.training import gradual as schedule

@@ -29,7 +29,7 @@ def refill(case: RecoveryCase) -> Recovered:
         return Recovered(case.cut(), case.plan)
     dense = case.graph.model
     share = 1 - count_params(prune(dense, case.plan)) / count_params(dense)
-    arguments = case.training(epochs - epochs // 2, "tickets")
+    arguments = {**case.training(epochs - epochs // 2, "tickets"), "averaging": 0.0}
     found = sparsify(
         dense, case.train_data, sparsity=min(max(share, 0.05), 0.95),
         **arguments,

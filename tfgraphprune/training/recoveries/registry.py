@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from tfgraphprune.errors import UserError
+from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.keras3 import is_keras3_model
+from tfgraphprune.legacy_keras import serves_tf_keras
 from tfgraphprune.settings import FineTune
+from tfgraphprune.training.finetune import check_settings
+from tfgraphprune.training.objectives import check_losses_stay, has_own_step
 from tfgraphprune.training.recoveries.base import FitFn, Recovery
-from tfgraphprune.training.recoveries.gradual import gradual
+from tfgraphprune.training.recoveries.gradual import gradual, unmasked
 from tfgraphprune.training.recoveries.one_shot import one_shot
 from tfgraphprune.training.recoveries.reconstruct import reconstruct
 from tfgraphprune.training.recoveries.refill import refill
@@ -28,14 +34,30 @@ _OWN_LOOP = ("gradual", "soft", "refill")
 """Recoveries that steer the training of the whole network themselves."""
 
 
-def check_recovery(settings: FineTune, fit_fn: FitFn | None) -> None:
-    """Refuse a training function that a recovery would have to pass over.
+def check_recovery(settings: FineTune, model: Any, fit_fn: FitFn | None) -> None:
+    """Refuse what a recovery would have to pass over, before long work starts.
 
     Raises:
-        UserError: the recovery trains the network before it is cut.
+        UserError: the recovery trains the network before it is cut, but not by the function, the
+            training step or the losses that the user has for that.
     """
-    if fit_fn is not None and settings.recovery in _OWN_LOOP:
+    if fit_fn is None and settings.epochs:
+        check_settings(
+            model, settings.precision, settings.label_smoothing, settings.optimizer,
+            settings.learning_rate,
+        )  # fmt: skip
+    if settings.recovery not in _OWN_LOOP:
+        return
+    if fit_fn is not None or (has_own_step(model) and not is_keras3_model(model)):
+        own = "fit_fn" if fit_fn is not None else f"the train_step of {type(model).__name__}"
         raise UserError(
             f"recovery={settings.recovery!r} steers the training of the whole network itself, so "
-            "it can't use fit_fn: use another recovery, or leave fit_fn out."
+            f"it can't use {own}: use another recovery."
         )
+    if not serves_tf_keras() and settings.recovery != "soft":
+        check_losses_stay(model, f"recovery={settings.recovery!r} beside Keras 3")
+
+
+def followed(graph: LayerGraph, recovery: str) -> LayerGraph:
+    """The graph with the groups frozen that a recovery can't shrink, with the reason."""
+    return graph.freezing(unmasked(graph)) if recovery == "gradual" else graph

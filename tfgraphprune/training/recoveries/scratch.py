@@ -40,8 +40,9 @@ def _fresh(case: RecoveryCase) -> Any:
 def redraw(model: Any, seed: int) -> None:
     """Give every weight of a tf_keras model a new value by its layer's initializer.
 
-    Weights without an initializer that Keras shows (those of custom layers) are drawn as by
-    Glorot and Bengio, AISTATS 2010, if they have two axes or more, and become 0 otherwise.
+    Trainable weights without an initializer that Keras shows (those of custom layers) are drawn as
+    by Glorot and Bengio, AISTATS 2010, if they have two axes or more, and become 0 otherwise;
+    others without one, such as the statistics of a `Normalization`, stay.
 
     Args:
         model: changed in place.
@@ -56,9 +57,9 @@ def redraw(model: Any, seed: int) -> None:
                 found = getattr(layer, f"{name}_initializer", None)
                 initializers[id(value)] = found or getattr(layer, f"{short}_initializer", None)
     for variable in model.weights:
-        if variable.dtype.is_floating:
-            new = _drawn(initializers.get(id(variable)), variable, int(random.integers(2**31)))
-            variable.assign(new)
+        initializer, number = initializers.get(id(variable)), int(random.integers(2**31))
+        if variable.dtype.is_floating and (variable.trainable or initializer is not None):
+            variable.assign(_drawn(initializer, variable, number))
 
 
 def _drawn(initializer: Any, variable: Any, seed: int) -> Any:

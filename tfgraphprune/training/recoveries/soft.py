@@ -13,6 +13,7 @@ from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.criteria import l2
 from tfgraphprune.pruning.masking import copy_model
 from tfgraphprune.pruning.plan import PruningPlan, most_important
+from tfgraphprune.pruning.tasks import compile_alike
 from tfgraphprune.training.finetune import finetune
 from tfgraphprune.training.recoveries.base import Recovered, RecoveryCase
 
@@ -30,6 +31,7 @@ def soft(case: RecoveryCase) -> Recovered:
     if not epochs:
         return Recovered(case.cut(), case.plan)
     whole = copy_model(case.graph.model)
+    compile_alike(whole, case.graph.model)
     zeroing = ZeroFilters(whole, {name: len(kept) for name, kept in case.plan.kept.items()})
     arguments = case.training(epochs - epochs // 2, "soft")
     rows = finetune(whole, case.train_data, callbacks=(zeroing,), **arguments)
@@ -42,7 +44,7 @@ class ZeroFilters(keras.callbacks.Callback):
     """Zeroes the least important filters at the end of each epoch.
 
     Args:
-        model: the network in training; its layers are named in `counts` by the group.
+        model: the network in training, or what a copy of it in another precision is trained for.
         counts: channels that stay, by the group's name.
 
     Attributes:
@@ -51,6 +53,7 @@ class ZeroFilters(keras.callbacks.Callback):
 
     def __init__(self, model: Any, counts: Mapping[str, int]):
         super().__init__()
+        self._whole = model
         self._graph = LayerGraph.from_model(model)
         self._counts = counts
         self.fingerprint = self._graph.fingerprint
@@ -64,6 +67,14 @@ class ZeroFilters(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Zero what is not chosen, in the kernels and biases that make the channels."""
+        trained = getattr(self.model, "student", self.model)
+        if trained is not None and trained is not self._whole:
+            self._whole.set_weights(trained.get_weights())
+        self._zero()
+        if trained is not None and trained is not self._whole:
+            trained.set_weights(self._whole.get_weights())
+
+    def _zero(self) -> None:
         for name, kept in self.choose().items():
             group = self._graph.group(name)
             removed = np.setdiff1d(np.arange(group.size), kept)
