@@ -25,8 +25,10 @@ def write(rows: Rows, folder: Path) -> str:
         "*drop* is against the dense network trained for as many epochs more on the same images.",
         "Compute: forward and backward passes in epochs of the dense network, teachers left out.",
         "Images are JPEG copies; batch 128, SGD, crops and flips; x86 CPUs with 2 cores. In",
-        "mixed_bfloat16, but for MobileNets, ShuffleNets, ResNet-20 at 50% after 10 epochs and the",
-        "dense ResNet-20, which were trained in float32.",
+        "mixed_bfloat16, but for MobileNets, ShuffleNets, *gradual* and *refill* (tfmot's",
+        "wrappers know no other), and, of ResNet-20 after 10 epochs, the dense network and that at",
+        "50%, which were trained in float32. Seconds are those of one core, with another cell",
+        "beside it; none where the run was halted in between.",
         "",
     ]
     lines += _table(
@@ -71,12 +73,13 @@ def _table(
             continue
         mean = {
             key: statistics.fmean(row[key] for row in found)
-            for key in ("macs", "epochs", "compute", "seconds")
+            for key in ("macs", "epochs", "compute")
         }
+        seconds = [row["seconds"] for row in found if row["seconds"] is not None]
         lines.append(
             f"| {name} | {plan} | {_each([row['test'] for row in found])} | "
             f"{_each(drops) if drops else '-'} | {mean['macs']:.1%} | {mean['epochs']:.0f} | "
-            f"{mean['compute']:.1f} | {mean['seconds']:.0f} |"
+            f"{mean['compute']:.1f} | {f'{statistics.fmean(seconds):.0f}' if seconds else '-'} |"
         )
     dense = [rows.get(f"dense/resnet20/{epochs}/{seed}") for seed in SEEDS]
     tests = [row["test"] for row in dense if row]
