@@ -78,7 +78,7 @@ def check_nothing_left(projection, counts):
 
 
 @given(random_networks.models(), st.floats(0.1, 0.95), st.floats(0.1, 0.95), st.integers(0, 99))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_random_networks_are_cut_to_their_budgets(network, macs, params, seed):
     graph = LayerGraph.from_model(network.model)
     try:

@@ -6,7 +6,7 @@ from tests import random_networks
 
 
 @given(random_networks.models())
-@settings(max_examples=60)
+@settings(max_examples=45)
 def test_pruned_equals_masked_on_random_networks(network):
     outcome = random_networks.check(network)
     assert outcome.errors == []
