@@ -27,7 +27,7 @@ Rows = Mapping[str, Any]
 READING = """\
 ## What the tables say
 
-- On ResNet-56 SAC's plan is the best one, and its area is about the knapsack's (within 0.01), whose
+- On ResNet-56 SAC finds the best plans, and its area is about the knapsack's (within 0.01), whose
   plan is there after 3,036 images and with which SAC begins. Uniform widths lose 0.33 of reward.
 - Of the other methods only seed 0 was run. The sequential SAC finds a plan as good as one-shot
   SAC's best (0.852), in twice the evaluations (area 0.758). DDPG, as in AMC, reaches 0.832;

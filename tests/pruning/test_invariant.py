@@ -8,6 +8,7 @@ import tf_keras as keras
 from tests import networks
 from tests.network_layers import shared_inside_and_outside
 from tfgraphprune.cost import Projection, resolve_limits
+from tfgraphprune.errors import UserError
 from tfgraphprune.graph import LayerGraph
 from tfgraphprune.pruning import PruningPlan, masked, prune
 from tfgraphprune.pruning.masking import Silencer
@@ -167,6 +168,45 @@ def test_a_compiled_model_comes_back_compiled(loss, metric):
     model.fit(x, np.ones((4, 3)), epochs=2, verbose=0)
     assert small.optimizer.iterations.numpy() == 1
     assert not any(mine is other for mine in small.metrics for other in model.metrics)
+
+
+class Bare(keras.metrics.Mean):
+    """A metric that can't be made anew from its configuration."""
+
+    def __init__(self, threshold):
+        super().__init__("bare")
+        self.threshold = threshold
+
+
+def test_what_can_t_be_made_anew_is_left_out_or_refused():
+    model = networks.build("plain")
+    model.compile(keras.optimizers.legacy.SGD(0.1), "mse", metrics=[Bare(0.5), "mae"])
+    plan = PruningPlan.from_keep_ratios(LayerGraph.from_model(model), 0.5)
+    small = prune(model, plan)
+    assert small.optimizer is not model.optimizer
+    row = small.fit(networks.inputs_for(model), np.zeros((4, 3)), verbose=0).history
+    assert set(row) == {"loss", "mae"}
+
+    class Odd(keras.optimizers.SGD):
+        def __init__(self, needed):
+            super().__init__(needed)
+
+    model.compile(Odd(0.1), "mse")
+    with pytest.raises(UserError, match="class is Odd, can't be made anew"):
+        prune(model, plan)
+
+
+def test_metrics_of_several_outputs_keep_their_names():
+    start = keras.Input((8,))
+    x = keras.layers.Dense(8)(start)
+    outputs = [keras.layers.Dense(1, name=name)(x) for name in ("left", "right")]
+    model = keras.Model(start, outputs)
+    metric = {"left": keras.metrics.MeanAbsoluteError("mae")}
+    model.compile("sgd", "mse", metrics=metric)
+    data = np.zeros((4, 8)), [np.zeros((4, 1))] * 2
+    row = model.fit(*data, verbose=0).history
+    small = prune(model, PruningPlan.from_keep_ratios(LayerGraph.from_model(model), 0.5))
+    assert set(small.fit(*data, verbose=0).history) == set(row) and "left_mae" in row
 
 
 @pytest.mark.parametrize(

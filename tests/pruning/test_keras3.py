@@ -113,6 +113,17 @@ def test_pruned_equals_masked(build, tmp_path):
     check(model, networks.examples(model), tmp_path)
 
 
+@pytest.mark.parametrize("build", [networks.sequential, networks.residual])
+def test_a_compiled_model_comes_back_compiled(build):
+    model = networks.randomized(build())
+    model.compile(keras.optimizers.Adam(3e-4), "mse", metrics=[keras.metrics.MeanAbsoluteError()])
+    small = prune(model, PruningPlan.from_keep_ratios(LayerGraph.from_model(model), 0.5))
+    assert float(small.optimizer.learning_rate) == pytest.approx(3e-4)
+    x = networks.examples(small)
+    y = np.zeros((len(x), *small.output_shape[1:]))
+    assert np.isfinite(small.train_on_batch(x, y)).all() and small.optimizer is not model.optimizer
+
+
 @pytest.mark.parametrize("name", FOLLOWED)
 def test_layers_and_ops_are_followed(name, tmp_path):
     model = networks.randomized(FOLLOWED[name]())

@@ -22,7 +22,8 @@ def prune(model: Any, plan: PruningPlan) -> Any:
         weights are copies. A layer made of layers, some of which are cut, is replaced by them. A
         subclass of `keras.Model` with a training step of its own, such as a KerasCV detector,
         comes back as an object of that class around the smaller network. A compiled model comes
-        back compiled alike, with a fresh optimizer.
+        back compiled alike, with a fresh optimizer; a metric whose class has no `get_config` to be
+        made anew from is left out, with a warning.
 
     Raises:
         UserError: the plan was made for another model, or a layer has no configuration.

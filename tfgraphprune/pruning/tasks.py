@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -151,19 +151,48 @@ def compile_alike(small: Any, model: Any) -> None:
         small: is compiled, if the other one is; its outputs then have the other one's names, by
             which losses and labels are given (wrapped layers have names of their own).
         model: of the same Keras.
+
+    Raises:
+        UserError: the optimizer can't be made anew.
     """
-    if not getattr(model, "optimizer", None):
+    optimizer = getattr(model, "optimizer", None)
+    if not optimizer:
         return
-    if small.output_names != model.output_names:
-        small.output_names = list(model.output_names)
     keras = dialect_of(model).keras
+    names = list(getattr(model, "output_names", ()))
+    if names and list(small.output_names) != names:
+        small.output_names = names
 
     def fresh(value: Any) -> Any:
-        own = isinstance(value, keras.metrics.Metric | keras.optimizers.Optimizer)
-        return type(value).from_config(value.get_config()) if own else value
+        return _fresh_metric(value, names) if isinstance(value, keras.metrics.Metric) else value
 
     # `compile_from_config` takes a function of the user's for Keras' own one of that name.
-    settings = {**model._compile_config.config, "optimizer": model.optimizer}
-    settings = {name: tf.nest.map_structure(fresh, value) for name, value in settings.items()}
+    settings = {
+        name: tf.nest.map_structure(fresh, value) if "metrics" in name else value
+        for name, value in model._compile_config.config.items()
+    }
+    try:
+        settings["optimizer"] = type(optimizer).from_config(optimizer.get_config())
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise UserError(
+            f"the optimizer of {model.name!r}, whose class is {type(optimizer).__name__}, can't be "
+            f"made anew ({error}): give it a get_config with all of its settings."
+        ) from error
     # The own `compile` of a class has left its settings in attributes, which were handed on.
     keras.Model.compile(small, **settings)
+
+
+def _fresh_metric(metric: Any, outputs: Sequence[str]) -> Any:
+    """A metric like another one, or `None` where its class doesn't say how it is made."""
+    try:
+        config = dict(metric.get_config())
+        if len(outputs) > 1:  # Keras has put the output's name before the metric's own
+            for output in outputs:
+                config["name"] = config["name"].removeprefix(f"{output}_")
+        return type(metric).from_config(config)
+    except (TypeError, ValueError, KeyError, NotImplementedError) as error:
+        _LOG.warning(
+            "The metric %s is left out, as a %s can't be made anew: %s",
+            metric.name, type(metric).__name__, error,
+        )  # fmt: skip
+        return None

@@ -94,7 +94,7 @@ def search_plan(
         reward: `reward(model) -> float` in place of a metric on `reward_data`, for detection and
             the like: the masked network with its statistics re-estimated, not to be changed.
         checkpoint_dir: where every method keeps its state; the same call resumes from it, and one
-            with another model, budget, data or metric is refused.
+            with another model, budget or data, or a metric of another name, is refused.
         log_dir: for TensorBoard.
         on_evaluation: called with each new row of the history.
         progress: whether to show bars.

@@ -24,7 +24,7 @@ Row = dict[str, Any]
 OnEpoch = Callable[[Row], None]
 
 _STOPPED = "stopped"
-"""File beside the checkpoints of a training that a callback has ended."""
+"""File beside the checkpoints: the epoch after which a callback has ended the training."""
 
 
 def fit(
@@ -90,7 +90,7 @@ def fit(
         rows = _restore(state, manager, folder)
     writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else None
     held = as_dataset(validation_data, batch_size) if validation_data is not None else None
-    if folder is not None and (folder / _STOPPED).exists():
+    if folder is not None and rows and _stopped_at(folder) == len(rows):
         return _averaged(average, rows)
     verbosity = _bars() if verbose == "auto" else verbose
     run: _OneRun | None = None
@@ -137,10 +137,10 @@ def fit(
         if manager is not None and folder is not None:
             # History first: a kill between the two leaves rows that restoring cuts off again.
             write_atomically(folder / "history.json", json.dumps(rows))
+            if run.stopped:
+                write_atomically(folder / _STOPPED, str(epoch + 1))
             manager.save(checkpoint_number=epoch + 1)
         if run.stopped:
-            if folder is not None:
-                write_atomically(folder / _STOPPED, "")
             break
     if run is not None:
         run.finish()
@@ -237,15 +237,21 @@ def _restore(state: Any, manager: Any, folder: Path) -> list[Row]:
     numbers = {int(path.rsplit("-", 1)[1]): path for path in manager.checkpoints}
     while True:
         rows = _newest(state, numbers, folder)
-        all_workers = _of_workers(len(rows))
-        if min(all_workers) == max(all_workers):
-            break
-        numbers = {n: path for n, path in numbers.items() if n <= min(all_workers)}
-    if not rows and manager.checkpoints:
-        raise UserError(
-            f"no checkpoint in {folder} can be read: delete the folder to train from the start."
-        )
-    return rows
+        found = _of_workers(len(rows) if rows or not manager.checkpoints else -1)
+        if min(found) == max(found) >= 0:
+            return rows
+        if min(found) <= 0:  # all workers come here, so none waits for another
+            raise UserError(
+                f"no checkpoint in {folder} can be read, or not by all workers: delete the folder "
+                "to train from the start."
+            )
+        numbers = {n: path for n, path in numbers.items() if n <= min(found)}
+
+
+def _stopped_at(folder: Path) -> int:
+    """The epoch after which a callback has ended the training, 0 for none."""
+    path = folder / _STOPPED
+    return int(path.read_text() or 0) if path.exists() else 0
 
 
 def _newest(state: Any, numbers: Mapping[int, str], folder: Path) -> list[Row]:
