@@ -14,6 +14,21 @@ from benchmarks.recovery_protocol import CURVE, FAMILIES, LONG, PLANS, RECOVERIE
 
 Rows = Mapping[str, Any]
 
+READING = """\
+## What the tables say
+
+- Half of ResNet-20, after 5 epochs (one seed): cutting at once and learning from the dense network
+  loses 0.65 points, without that teacher 1.44, and with uniform widths in SAC's plan's place 1.85.
+- Least squares before the training do not help it (1.14 after 5 epochs): where there is no time to
+  train they give back most of what was lost (the last table but one).
+- Channels that go one after another by tfmot's schedule (*gradual*) end 3.38 below, for twice the
+  compute, as the network keeps its whole shape until the end.
+- Soft filter pruning leaves the cut network two of the five epochs (7.35), and random weights have
+  not come far by then (9.37). Their papers train for hundreds of epochs; these rows say what a few
+  of them are worth.
+- At 0.3 of the MACs, after 10 epochs, SAC's plan is 1.47 points above uniform widths.
+"""
+
 
 def write(rows: Rows, folder: Path) -> str:
     """Write recovery.md, recovery.json and recovery.svg; returns the text."""
@@ -42,6 +57,7 @@ def write(rows: Rows, folder: Path) -> str:
     for ratio in (0.5, 0.3):
         lines += _table(rows, f"ResNet-20 at {ratio:.0%} of MACs, 10 epochs", 10, ratio, pairs)
     lines += _curve_table(rows) + _families(rows) + _least_squares(rows) + _int8(rows)
+    lines += [*READING.splitlines(), ""]
     missing = [name for name, row in rows.items() if row is None]
     if missing:
         lines += ["## Cells that were not run", "", ", ".join(missing), ""]
