@@ -35,6 +35,11 @@ def identity(
     }
 
 
+def named(function: Any) -> str:
+    """What stands for a function or callable object in settings: the same in each process."""
+    return getattr(function, "__qualname__", type(function).__qualname__)
+
+
 def plain(value: Any) -> Any:
     """Dataclasses and mappings as dictionaries, tuples as lists: ready for JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -15,7 +15,7 @@ import tfgraphprune
 from tfgraphprune.batches import Data, check
 from tfgraphprune.compression_result import CompressionResult, load_result, tflite_files
 from tfgraphprune.graph.layer_graph import LayerGraph
-from tfgraphprune.identity import identity, plain
+from tfgraphprune.identity import identity, named, plain
 from tfgraphprune.job import Job
 from tfgraphprune.keras3 import copy_weights, is_keras3_model, twin
 from tfgraphprune.pruning.plan import PruningPlan
@@ -112,9 +112,7 @@ def compress(
         "channel_multiple": plain(channel_multiple),
         "seed": seed,
         "validation_split": split,
-        "rewarded_by": [
-            getattr(f, "__qualname__", type(f).__qualname__) for f in (metric, reward) if f
-        ],
+        "rewarded_by": [named(f) for f in (metric, reward) if f],
     }
     job = Job(
         graph, train_data, validation_data, test_data, budget, search, finetune, fit_fn, metric,

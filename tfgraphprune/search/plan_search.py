@@ -17,7 +17,7 @@ from tfgraphprune.batches import Data, as_arrays, check, length, rows_of
 from tfgraphprune.cost.projection import Limit, Projection, resolve_limits
 from tfgraphprune.errors import SearchFailedError, UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
-from tfgraphprune.identity import identity
+from tfgraphprune.identity import identity, named
 from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.search.evaluation.evaluator import Metric, Reward, RewardEvaluator
@@ -236,12 +236,11 @@ def checkpoint_key(
 ) -> dict[str, str]:
     """Hashes of model, data and reward, which checkpoints of a search must agree with."""
     data = [calibration, None if callable(reward) else reward]
-    judges = [f for f in (metric, reward) if callable(f)]
     settings = {
         "criterion": getattr(search.criterion, "__qualname__", search.criterion),
         "first_look": search.first_look,
         "reward_precision": search.reward_precision,
-        "rewarded_by": [getattr(f, "__qualname__", type(f).__qualname__) for f in judges],
+        "rewarded_by": [named(f) for f in (metric, reward) if callable(f)],
     }
     return identity(graph.model, graph.fingerprint, data, settings)
 

@@ -19,7 +19,7 @@ from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.ranking import rank_globally
 from tfgraphprune.pruning.surgery import prune
 from tfgraphprune.settings import Budget, Schedule
-from tfgraphprune.training.kernel_masks import KernelMasks
+from tfgraphprune.training.kernel_masks import KernelMasks, normalised
 from tfgraphprune.training.schedules import progress
 from tfgraphprune.workdir import write_atomically
 
@@ -154,9 +154,7 @@ class GradualPruning(keras.callbacks.Callback):
 
     def _read(self) -> LayerGraph:
         graph = LayerGraph.from_model(self.model, self._freeze, self._multiple)
-        reason = "a normalization over its channels has statistics that zeros would change"
-        normalised = [g for g in graph.channel_groups if any(a.role == "norm" for a in g.axes)]
-        return graph.freezing({group.name: reason for group in normalised})
+        return graph.freezing(normalised(graph))
 
     def _refuse(self, graph: LayerGraph) -> None:
         """Find out, without the criterion, whether the target fits the graph."""

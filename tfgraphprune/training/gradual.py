@@ -150,12 +150,12 @@ def wrap(
     """
     rebuilt = Rebuild(graph, graph.kept({}))
     copy = rebuilt.model
-    compile_alike(copy, graph.model)
     importance = resolve_criterion(criterion)(graph)
     sizes = {group.name: group.size for group in graph.channel_groups}
     total = sum(sizes[name] for name in plan.kept)
     final = 1 - sum(map(len, plan.kept.values())) / max(total, 1)
     if final <= 0:
+        compile_alike(copy, graph.model)
         return copy
     end = max(1, round(steps * _RAMP_SHARE))
     if schedule == "constant":

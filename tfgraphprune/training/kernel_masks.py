@@ -13,6 +13,16 @@ from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.masking import WeightKey, silencing_factors, weight_key
 
 
+def normalised(graph: LayerGraph) -> dict[str, str]:
+    """Groups that masks on kernels can't silence, because a normalization over them reads zeros."""
+    reason = "a normalization over its channels has statistics that zeros would change"
+    return {
+        group.name: reason
+        for group in graph.channel_groups
+        if any(axis.role == "norm" for axis in group.axes)
+    }
+
+
 class KernelMasks:
     """Masks of the kernels that read the prunable groups of a model, applied in one call.
 

@@ -10,6 +10,7 @@ from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.legacy_keras import serves_tf_keras
 from tfgraphprune.training.fit import Row
+from tfgraphprune.training.kernel_masks import normalised
 from tfgraphprune.training.recoveries.base import Recovered, RecoveryCase
 from tfgraphprune.worker import run_in_worker
 
@@ -50,17 +51,14 @@ def gradual(case: RecoveryCase) -> Recovered:
 
 def unmasked(graph: LayerGraph) -> dict[str, str]:
     """Groups that can't shrink while the network trains, with the reason."""
-    found = {}
+    found = dict[str, str]()
     for group in graph.prunable_groups:
         for axis in group.axes:
-            if axis.role == "norm":
-                found[group.name] = (
-                    "a normalization over its channels has statistics that zeros would change"
-                )
-            elif axis.role == "in" and not _is_masked(graph, axis):
+            if axis.role == "in" and not _is_masked(graph, axis):
                 kind = type(graph.layer(axis.path)).__name__
                 found.setdefault(group.name, f"tfmot can't mask what a {kind} reads")
-    return found
+    prunable = {group.name for group in graph.prunable_groups}
+    return found | {n: why for n, why in normalised(graph).items() if n in prunable}
 
 
 def _is_masked(graph: LayerGraph, axis: Any) -> bool:

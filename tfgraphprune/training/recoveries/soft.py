@@ -68,11 +68,12 @@ class ZeroFilters(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Zero what is not chosen, in the kernels and biases that make the channels."""
         trained = getattr(self.model, "student", self.model)
-        if trained is not None and trained is not self._whole:
-            self._whole.set_weights(trained.get_weights())
+        if trained is None or trained is self._whole:
+            self._zero()
+            return
+        self._whole.set_weights(trained.get_weights())
         self._zero()
-        if trained is not None and trained is not self._whole:
-            trained.set_weights(self._whole.get_weights())
+        trained.set_weights(self._whole.get_weights())
 
     def _zero(self) -> None:
         for name, kept in self.choose().items():
