@@ -37,10 +37,10 @@ def compress(seed):
 
 def rival(name, counts, seed):
     """Cut by a rival's plan and fine-tune as the pipeline does; test accuracy."""
+    from tfgraphprune.batches import sample
     from tfgraphprune.experiment import build_model, load_splits, settings_of
     from tfgraphprune.pruning.criteria import l2
     from tfgraphprune.pruning.plan import most_important
-    from tfgraphprune.search.plan_search import sample
     from tfgraphprune.shipping import accuracy
     from tfgraphprune.training.recovery import recover
 

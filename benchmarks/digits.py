@@ -12,9 +12,9 @@ from pathlib import Path
 
 from absl import app, flags
 
+from tfgraphprune.batches import sample
 from tfgraphprune.cli.config_flag import find_config, read_config
 from tfgraphprune.experiment import load_splits, run, settings_of
-from tfgraphprune.search.plan_search import sample
 from tfgraphprune.settings import FineTune
 from tfgraphprune.shipping import accuracy
 from tfgraphprune.training.recovery import recover

@@ -12,8 +12,9 @@ import tf_keras as keras
 
 import tfgraphprune as tgp
 from benchmarks.recovery_protocol import FAMILIES, PRECISION
+from tfgraphprune.batches import sample
 from tfgraphprune.models import load_npz_weights, network_by_name
-from tfgraphprune.search.plan_search import sample, search_plan
+from tfgraphprune.search.plan_search import search_plan
 from tfgraphprune.shipping import accuracy
 from tfgraphprune.training.data import load_tfds
 from tfgraphprune.training.recovery import recover

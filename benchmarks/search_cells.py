@@ -15,6 +15,7 @@ from scipy.stats import spearmanr
 
 import tfgraphprune as tgp
 from configs.universal_policy import get_config
+from tfgraphprune.batches import sample
 from tfgraphprune.cost import resolve_limits
 from tfgraphprune.cost.projection import Projection
 from tfgraphprune.models import load_npz_weights, network_by_name
@@ -22,7 +23,6 @@ from tfgraphprune.policy_training import train_policy
 from tfgraphprune.search.evaluation.evaluator import RewardEvaluator, accuracy_of
 from tfgraphprune.search.loop import run_search
 from tfgraphprune.search.plan_problem import PlanProblem
-from tfgraphprune.search.plan_search import sample
 from tfgraphprune.search.policy import load_policy
 from tfgraphprune.search.registry import searcher_class, training_examples
 from tfgraphprune.shipping import accuracy
@@ -192,6 +192,42 @@ class Cells:
             "tracing": sum(rewards) - typical * len(rewards),
             "agent": total - (made - started) - sum(rewards),
             "a_reward": typical,
+        }
+
+    def large(self, first_look: int, plans: int = 5) -> dict[str, Any]:
+        """Seconds of one reward of ResNet-50 at 224 x 224; to be run alone, on all threads.
+
+        Its weights and images are random, as only time is looked at.
+        """
+        random = np.random.default_rng(0)
+        graph = tgp.LayerGraph.from_model(keras.applications.ResNet50(weights=None))
+        images = random.random((CALIBRATION + REWARD, 224, 224, 3), np.float32)
+        labels = random.integers(0, 1000, len(images))
+        calibration, reward = (
+            (images[part], labels[part]) for part in (slice(CALIBRATION), slice(CALIBRATION, None))
+        )
+        evaluator = RewardEvaluator(
+            graph, calibration, reward, first_look=first_look, precision="auto"
+        )  # fmt: skip
+        limits = resolve_limits(tgp.Budget(macs_ratio=0.5), graph)
+        started = time.perf_counter()
+        problem = PlanProblem.of(graph, limits, evaluator, reward, images=calibration[0])
+        features = time.perf_counter() - started
+        seconds: dict[float, list[float]] = {-np.inf: [], np.inf: []}
+        for plan in range(plans + 1):
+            counts = problem.execute(random.uniform(-1, 1, len(graph.prunable_groups))).counts
+            for best, times in seconds.items():
+                started = time.perf_counter()
+                evaluator.reward(counts, best)
+                if plan:  # the first traces
+                    times.append(time.perf_counter() - started)
+        return {
+            "dtype": evaluator.precision,
+            "threads": tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count(),
+            "groups": len(graph.prunable_groups),
+            "features": features,
+            "first_look": float(np.median(seconds[np.inf])),
+            "all_images": float(np.median(seconds[-np.inf])),
         }
 
     def zero_shot(self, network: str, ratio: float, policy: str, seed: int) -> dict[str, Any]:

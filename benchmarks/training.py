@@ -26,8 +26,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dense": {},
     "dense, learning from a teacher": {"teacher": True},
     "dense, mixed_bfloat16": {"precision": "mixed_bfloat16"},
+    "dense, jit_compile": {"jit_compile": True},
+    "dense, steps_per_execution=8": {"steps_per_execution": 8},
     "half of the MACs, own width": {"ratio": 0.5, "widen": False},
+    "half of the MACs, own width, jit_compile": {
+        "ratio": 0.5, "widen": False, "jit_compile": True,
+    },
     "half of the MACs": {"ratio": 0.5},
+    "half of the MACs, jit_compile": {"ratio": 0.5, "jit_compile": True},
+    "half of the MACs, steps_per_execution=8": {"ratio": 0.5, "steps_per_execution": 8},
     "half of the MACs, own width, mixed_bfloat16": {
         "ratio": 0.5, "widen": False, "precision": "mixed_bfloat16",
     },
@@ -84,6 +91,8 @@ def _epoch(
     teacher: bool = False,
     precision: str = "float32",
     widen: bool = True,
+    jit_compile: bool = False,
+    steps_per_execution: int = 1,
 ) -> Any:
     """A function that trains for an epoch, and the share of MACs."""
     import tf_keras as keras
@@ -108,8 +117,9 @@ def _epoch(
         model = in_precision(model, precision)
     taught = learner(model, dense if teacher else None, 0.5, 4.0, 0.0)
     taught.compile(
-        optimizer=keras.optimizers.SGD(0.01, momentum=0.9), metrics=["accuracy"], jit_compile=False
-    )
+        optimizer=keras.optimizers.SGD(0.01, momentum=0.9), metrics=["accuracy"],
+        jit_compile=jit_compile, steps_per_execution=steps_per_execution,
+    )  # fmt: skip
 
     def run() -> None:
         batches = epoch_dataset(data, batch_size=128, seed=0, epoch=0, augment="crop_flip")

@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     # Patterns of layers whose channels must stay, such as ("stem*",).
     config.freeze = ()
 
-    # Counts of channels are multiples of this, or whole.
+    # Counts of channels are multiples of this number, or whole; tgp.compress takes them by layer.
     config.channel_multiple = 1
 
     config.data = data = ConfigDict()
@@ -28,7 +28,8 @@ def get_config() -> ConfigDict:
     data.dir = ""
     # Whether TensorFlow Datasets may fetch what is missing.
     data.download = True
-    # Images held out of training, from the end of the training split: train[45000:].
+    # Images of TensorFlow Datasets held out of training, from the end of the training split:
+    # train[45000:]; not for "digits" or a "folder".
     data.reward_examples = 5000
     # Of the split of a "folder"; that of TensorFlow Datasets is its own.
     data.split_seed = 0
@@ -42,7 +43,9 @@ def get_config() -> ConfigDict:
     data.test_share = 0.2
 
     config.model = model = ConfigDict()
-    # "digits_cnn", or "resnetN" with N = 6n + 2; option-A shortcuts.
+    # "digits_cnn", "resnetN" with N = 6n + 2 (option-A shortcuts; "resnetNB" for option B),
+    # "random_cnn:SEED", or with a width after a colon, 1 if left out, "mobilenet_v1:0.5",
+    # "mobilenet_v2", "shufflenet_v1", "shufflenet_v2", "vgg16_bn".
     model.name = "resnet20"
     # A .keras or .h5 file of tf_keras; replaces the model above and its training. "" for none.
     model.path = ""
@@ -96,7 +99,7 @@ def get_config() -> ConfigDict:
     search.evaluations = 200
     # Methods that run beside it for comparison.
     search.rivals = ("uniform", "random")
-    # The agent's hyperparameters by name, such as options.encoder = "gcn".
+    # The agent's hyperparameters by name: --config.search.options="{'encoder':'gcn'}".
     search.options = ConfigDict()
     # Folder of a saved policy to start from; "" for none.
     search.policy = ""

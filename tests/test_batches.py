@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfgraphprune.batches import as_arrays, as_dataset, check
+from tfgraphprune.batches import as_arrays, as_dataset, check, sample
 from tfgraphprune.errors import UserError
+from tfgraphprune.identity import identity
 from tfgraphprune.models import digits_cnn
-from tfgraphprune.search.plan_search import sample
 from tfgraphprune.training.data import split_reward
 from tfgraphprune.training.finetune import finetune
 
@@ -29,6 +29,70 @@ def test_weights_stay_with_their_examples_when_some_are_held_out():
     for part in split_reward((X, Y, W), 0.25, 0):
         np.testing.assert_array_equal(part[2], part[1] / 4)
         np.testing.assert_array_equal(part[0], X[part[1]])
+
+
+def test_samples_of_sorted_classes_hold_all_of_them():
+    labels = np.repeat([0, 1], 500)
+    x, y = sample((labels[:, None], labels), 300, seed=0)
+    np.testing.assert_array_equal(x[:, 0], y)
+    for batch in (y[:100], y[100:200], y[200:]):
+        assert 0.3 < batch.mean() < 0.7
+    assert sorted(sample((X, Y), None, seed=0)[1]) == sorted(Y)
+
+
+class Rows:
+    """Rows that are taken by label, as those of a shuffled pandas column."""
+
+    def __init__(self, values):
+        self.values, self.shape = values, values.shape
+
+    def __len__(self):
+        return len(self.values)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.values, dtype)
+
+    def __getitem__(self, rows):
+        return self.values[::-1][rows]
+
+
+@pytest.mark.parametrize("labels", [tf.constant(Y), Rows(Y)], ids=["tensor", "by label"])
+def test_rows_are_taken_by_position(labels):
+    x, y = sample((tf.constant(X), labels), 5, seed=0)
+    np.testing.assert_array_equal(x, X[y])
+    for part in split_reward((X, labels), 0.25, 0):
+        np.testing.assert_array_equal(part[0], X[part[1]])
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (tf.data.Dataset.from_tensor_slices((np.ones((9, 8, 8, 3)), np.ones(9))), "(rank 0)"),
+        (tf.data.Dataset.from_tensor_slices((X, np.eye(12))), "(rank 1)"),
+        (tf.data.Dataset.from_tensor_slices((X, Y)).batch(4).take(0), "it is empty"),
+    ],
+)
+def test_data_sets_that_are_not_batched_are_refused(data, message):
+    with pytest.raises(UserError) as error:
+        check(data, "train_data")
+    assert message in str(error.value)
+
+
+def test_a_data_set_that_shuffles_is_the_same_data_in_each_process():
+    def key(data):
+        return identity(digits_cnn(), "", (data,), {})["data"]
+
+    plain = tf.data.Dataset.from_tensor_slices((X, Y))
+    assert key(plain.shuffle(12).batch(4)) == key(plain.shuffle(12).batch(4))
+    assert key(plain.shuffle(12).batch(4)) != key(plain.shuffle(12).batch(6))
+    assert key(plain.batch(4)) != key(plain.map(lambda x, y: (x + 1, y)).batch(4))
+
+
+def test_no_images_are_held_out_of_a_data_set_that_shuffles_later_batches():
+    first = tf.data.Dataset.from_tensor_slices((X[:4], Y[:4])).batch(2)
+    rest = tf.data.Dataset.from_tensor_slices((X[4:], Y[4:])).shuffle(8).batch(2)
+    with pytest.raises(UserError, match="other batches in each pass"):
+        split_reward(first.concatenate(rest), 0.25, 0)
 
 
 REFUSED = [

@@ -9,8 +9,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 import tfgraphprune as tgp
+from tfgraphprune.batches import sample
 from tfgraphprune.search.evaluation.evaluator import RewardEvaluator, accuracy_of
-from tfgraphprune.search.plan_search import sample
 from tfgraphprune.shipping import accuracy
 
 pytest.importorskip("tf_agents")
@@ -186,6 +186,10 @@ def test_other_recoveries_run_through(digits_model, digits, changes, tmp_path):
         ({"freeze": ["nothing*"]}, "no layer matches"),
         ({"freeze": ["*"]}, "no channel group of this model may be cut"),
         ({"channel_multiple": 0}, "at least 1, not 0"),
+        ({"seed": -1}, "seed must be a whole number from 0 to .*, not -1"),
+        ({"search": tgp.Search(criterion="l3")}, "criterion must be one of"),
+        ({"search": tgp.Search(options={"hiden": 8})}, "no option 'hiden'"),
+        ({"search": tgp.Search(policy="nowhere")}, "nowhere"),
         (
             {"finetune": tgp.FineTune(recovery="soft"), "fit_fn": lambda m, t: m},
             "it can't use fit_fn",
@@ -194,9 +198,12 @@ def test_other_recoveries_run_through(digits_model, digits, changes, tmp_path):
     ],
 )
 def test_bad_input_is_refused_before_any_work(digits_model, digits, change, message, tmp_path):
-    arguments = {"model": digits_model, "train_data": digits.train, "budget": BUDGET, **change}
+    arguments = {
+        "model": digits_model, "train_data": digits.train, "budget": BUDGET, "search": SEARCH,
+        **change,
+    }  # fmt: skip
     with pytest.raises(tgp.UserError, match=message):
-        tgp.compress(**arguments, search=SEARCH, workdir=tmp_path / "run")
+        tgp.compress(**arguments, workdir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

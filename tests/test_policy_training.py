@@ -90,3 +90,22 @@ def test_networks_that_cannot_be_are_refused(tmp_path, network, message):
     with pytest.raises(UserError, match=message):
         train_policy(config_of(network), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda config: config.search.update(rounds=1), "needs 2 evaluations or more, not 1"),
+        (lambda config: config.update(macs_ratios=(0.001,)), "macs"),
+        (lambda config: config.search.options.update(hiden=8), "no option 'hiden'"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_before_networks_are_trained(
+    tmp_path, change, message
+):
+    config = config_of("random_cnn:0@digits")
+    with config.unlocked():
+        change(config)
+    with pytest.raises(UserError, match=message):
+        train_policy(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

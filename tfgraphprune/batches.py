@@ -43,9 +43,12 @@ def check(data: Data, name: str) -> None:
             )
         if data.cardinality() == tf.data.INFINITE_CARDINALITY:
             raise UserError(f"{name} never ends: use take(n), or drop repeat().")
-        rank = tf.nest.flatten(spec)[0].shape.rank
-        if rank is not None and rank < 2:
-            raise UserError(f"{name} is not batched (rank {rank}): call batch(n) on it.")
+        if data.cardinality() == 0:
+            raise UserError(f"{name} must hold at least one batch, but it is empty.")
+        for part, least in zip(spec[:2], (2, 1), strict=True):
+            rank = tf.nest.flatten(part)[0].shape.rank
+            if rank is not None and rank < least:
+                raise UserError(f"{name} is not batched (rank {rank}): call batch(n) on it.")
         return
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
         raise UserError(
@@ -94,6 +97,18 @@ def as_arrays(data: Data, limit: int | None = None) -> tuple[Any, Any]:
     return rows_of(whole, slice(limit))
 
 
+def sample(data: Data, count: int | None, seed: int) -> tuple[Any, Any]:
+    """Up to `count` examples (by default all) in random order, without weights.
+
+    Order matters: a batch, or the first of them, should hold all classes, also where the data are
+    sorted by class. Of a `tf.data.Dataset` they are the first ones, in its own order.
+    """
+    if is_dataset(data):
+        return as_arrays(data, count)
+    random = np.random.Generator(np.random.Philox([seed, 1]))
+    return rows_of(tuple(data[:2]), random.permutation(length(data[0]))[:count])
+
+
 def length(x: Any) -> int:
     """How many examples there are in an array, or in each of several."""
     return len(tf.nest.flatten(x)[0])
@@ -101,7 +116,7 @@ def length(x: Any) -> int:
 
 def rows_of(x: Any, rows: slice | np.ndarray) -> Any:
     """These examples of an array, or of each of several, as NumPy arrays."""
-    return tf.nest.map_structure(lambda part: np.asarray(part[rows]), x)
+    return tf.nest.map_structure(lambda part: np.asarray(part)[rows], x)
 
 
 def batched(x: Any, size: int) -> list[Any]:

@@ -78,7 +78,8 @@ def run(
 
 
 def _graph(model: Any, config: Any) -> LayerGraph:
-    graph = LayerGraph.from_model(model, tuple(config.freeze), config.channel_multiple)
+    multiples = config.to_dict()["channel_multiple"]
+    graph = LayerGraph.from_model(model, tuple(config.freeze), multiples)
     return followed(graph, config.finetune.recovery)
 
 

@@ -25,7 +25,8 @@ def identity(
         model: the model, whose weights count.
         fingerprint: of its layer graph.
         data: the data sets; of arrays up to 512 rows spread over the set count, of a
-            `tf.data.Dataset` the first batch.
+            `tf.data.Dataset` the first batch, or where that is another one in each pass, what
+            its elements are and how many.
         settings: dataclasses and plain values.
     """
     return {
@@ -41,9 +42,11 @@ def named(function: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses and mappings as dictionaries, tuples as lists: ready for JSON."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return plain(dataclasses.asdict(value))
+    """Dataclasses and mappings as dictionaries, tuples as lists, functions by name: for JSON."""
+    if callable(value):
+        return named(value)
+    if dataclasses.is_dataclass(value):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -55,9 +58,12 @@ def _data_parts(data: Data | None) -> list[bytes]:
     if data is None:
         return [b"none"]
     if is_dataset(data):
-        first = next(iter(data.take(1)))
-        arrays = [np.asarray(part) for part in tf.nest.flatten(first)]
-        return [repr(data.element_spec).encode(), *(a.tobytes() for a in arrays)]
+        kind = repr((data.element_spec, int(data.cardinality()))).encode()
+        first, again = (
+            [np.asarray(part).tobytes() for part in tf.nest.flatten(next(iter(data)))]
+            for _ in range(2)
+        )
+        return [kind, *first] if first == again else [kind]
     parts = []
     for array in map(np.asarray, tf.nest.flatten(tuple(data))):
         step = max(1, len(array) // _SAMPLED_ROWS)

@@ -12,10 +12,13 @@ from tfgraphprune.cost.projection import Projection, resolve_limits
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.outputs import scores_classes
+from tfgraphprune.search.checks import check_search
 from tfgraphprune.search.evaluation.evaluator import Metric, Reward
-from tfgraphprune.search.registry import require
 from tfgraphprune.settings import Budget, FineTune, Search
 from tfgraphprune.shipping import QUANTIZATIONS
+from tfgraphprune.tflite.int4 import check_int4
+from tfgraphprune.tflite.matching import LayerNames
+from tfgraphprune.tflite.quantizations import check_quantization
 from tfgraphprune.training.augment import check_augmentation
 from tfgraphprune.training.class_weights import weighted
 from tfgraphprune.training.features import check_features
@@ -66,8 +69,10 @@ class Job:
             check(getattr(self, name), name)
         if self.test_data is not None:
             check(self.test_data, "test_data")
-        for method in (self.search.agent, *self.search.rivals):
-            require(method, self.graph.model)
+        check_search(self.search, self.graph.model)
+        for kind in self.quantizations:
+            check_quantization(kind, False, self.graph.model)
+            check_int4(kind, (), LayerNames(self.graph.model))
         check_recovery(self.finetune, self.graph.model, self.fit_fn)
         if self.fit_fn is None and self.finetune.epochs:
             shape = self.graph.model.output_shape

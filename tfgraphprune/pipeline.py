@@ -12,7 +12,7 @@ from importlib import metadata
 from typing import Any
 
 import tfgraphprune
-from tfgraphprune.batches import Data, check
+from tfgraphprune.batches import Data, check, sample
 from tfgraphprune.compression_result import CompressionResult, load_result, tflite_files
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.identity import identity, named, plain
@@ -22,8 +22,8 @@ from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.surgery import prune
 from tfgraphprune.results import RunRecord
 from tfgraphprune.search.evaluation.evaluator import Metric, Reward
-from tfgraphprune.search.plan_search import sample
 from tfgraphprune.settings import Budget, FineTune, Search
+from tfgraphprune.settings.checks import whole_seed
 from tfgraphprune.shipping import export_and_measure, graph_record
 from tfgraphprune.stages import prune_in_stages, save_model
 from tfgraphprune.training.data import split_reward
@@ -88,6 +88,7 @@ def compress(
         UserError: anything that can't be used, before long work starts.
     """
     check(train_data, "train_data")
+    seed = whole_seed(seed)
     if is_keras3_model(model):
         if fit_fn is None and (finetune or FineTune()).epochs:
             check_losses_stay(model, "the training of a Keras 3 model")

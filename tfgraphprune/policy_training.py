@@ -12,7 +12,8 @@ from typing import Any
 import tf_keras as keras
 
 import tfgraphprune
-from tfgraphprune.cost.projection import resolve_limits
+from tfgraphprune.batches import sample
+from tfgraphprune.cost.projection import Projection, resolve_limits
 from tfgraphprune.embedding.sensitivity import output_changes
 from tfgraphprune.errors import UserError
 from tfgraphprune.experiment import load_splits
@@ -21,10 +22,11 @@ from tfgraphprune.identity import identity, plain
 from tfgraphprune.model_files import load_model
 from tfgraphprune.models import network_by_name
 from tfgraphprune.search.evaluation.evaluator import RewardEvaluator
+from tfgraphprune.search.loop import rounds_of
 from tfgraphprune.search.plan_problem import SENSITIVITY_EXAMPLES, PlanProblem
-from tfgraphprune.search.plan_search import sample
 from tfgraphprune.search.policy import Policy, load_policy
 from tfgraphprune.search.registry import require
+from tfgraphprune.search.searcher import settings_from
 from tfgraphprune.settings import Budget
 from tfgraphprune.shipping import accuracy
 from tfgraphprune.stages import save_model
@@ -59,7 +61,9 @@ def train_policy(config: Any, workdir: str | os.PathLike, overwrite: bool = Fals
     models = [_network(name, splits[data], config.seed) for name, data in networks]
     data = [part for name in sorted(splits) for part in (splits[name].train, splits[name].reward)]
     settings = {"config": plain(config.to_dict()), "policy": True}
-    fingerprints = [LayerGraph.from_model(model).fingerprint for model in models]
+    graphs = [LayerGraph.from_model(model) for model in models]
+    _check(config, graphs, budgets)
+    fingerprints = [graph.fingerprint for graph in graphs]
     key = identity(models[0], fingerprints[0], data, settings)
     others = zip(models[1:], fingerprints[1:], strict=True)
     key["model"] = " ".join([key["model"], *(identity(*o, [], {})["model"] for o in others)])
@@ -81,6 +85,18 @@ def train_policy(config: Any, workdir: str | os.PathLike, overwrite: bool = Fals
         _save(run, policy)
         run.finish()
         return policy
+
+
+def _check(config: Any, graphs: Sequence[LayerGraph], budgets: Sequence[Budget]) -> None:
+    """Refuse before the networks are trained what the search would refuse."""
+    from tfgraphprune.search.agents.sac_learner import SacSettings  # needs TF-Agents
+
+    search, problems = config.search, len(graphs) * len(budgets)
+    rounds_of(problems, search.rounds * problems)
+    settings_from(SacSettings, search.options.to_dict())
+    for graph in graphs:
+        for budget in budgets:
+            Projection.of(graph, resolve_limits(budget, graph), search.min_keep)
 
 
 def _parsed(text: str, known: Mapping[str, Any]) -> tuple[str, str]:
@@ -139,7 +155,7 @@ def _problems(
     graph = LayerGraph.from_model(model)
     search = config.search
     calibration = sample(splits.train, search.calibration_examples, config.seed)
-    reward = tuple(part[: search.reward_examples] for part in splits.reward)
+    reward = sample(splits.reward, search.reward_examples, config.seed)
     evaluator = RewardEvaluator(graph, calibration, reward)
     some = calibration[0][:SENSITIVITY_EXAMPLES]
     changes = output_changes(graph, some, evaluator.importance)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfgraphprune.batches import Data, as_arrays, as_dataset, sparse_labels
+from tfgraphprune.batches import Data, as_dataset, sparse_labels
 from tfgraphprune.cost.counting import count_macs, count_params
 from tfgraphprune.cost.model_cost import (
     dense_counts,
@@ -56,14 +56,14 @@ def file_overhead(graph: LayerGraph, folder: Path) -> tuple[float, int]:
     """What a budget in bytes needs of the dense model's TFLite file.
 
     Returns:
-        Its bytes that are not weights, and all of its bytes. Fewer channels may need more padding
+        Its bytes that are not kernels, and all of its bytes. Fewer channels may need more padding
         up to where the next weight starts: the most that this can take is part of the former.
     """
     report = export_tflite(graph.model, folder / "overhead.tflite", overwrite=True)
     report.path.unlink()
     padding = (ALIGNMENT - 1) * len(graph.model.weights)
-    weights = float(file_bytes_cost(graph, 0.0)(dense_counts(graph)))
-    return padding + report.bytes - weights, report.bytes
+    kernels = float(file_bytes_cost(graph, 0.0)(dense_counts(graph)))
+    return padding + report.bytes - kernels, report.bytes
 
 
 def export_and_measure(
@@ -150,8 +150,3 @@ def graph_record(graph: LayerGraph) -> dict[str, Any]:
         row["macs"] = round(macs.get(name, 0)) if first else 0
         row["params"] = round(params.get(name, 0)) if first else 0
     return record
-
-
-def representative(train_data: Data, count: int = 300) -> Data:
-    """The first training examples, for int8 calibration."""
-    return as_arrays(train_data, count)

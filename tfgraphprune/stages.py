@@ -12,6 +12,7 @@ from typing import Any
 import tf_keras as keras
 from absl import logging
 
+from tfgraphprune.batches import sample
 from tfgraphprune.cost.model_cost import dense_counts
 from tfgraphprune.cost.projection import Limit, Projection, resolve_limits
 from tfgraphprune.errors import UserError
@@ -21,7 +22,7 @@ from tfgraphprune.latency_model import LatencyModel, measure_latency, settle
 from tfgraphprune.pruning.composition import compose, read_cut
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.tasks import assembled
-from tfgraphprune.search.plan_search import SearchResult, sample, search_plan
+from tfgraphprune.search.plan_search import SearchResult, search_plan
 from tfgraphprune.settings import LIMITS, Budget
 from tfgraphprune.shipping import file_overhead
 from tfgraphprune.training.recoveries.registry import followed

@@ -82,11 +82,10 @@ def test_layers_share_the_cost():
     }
 
 
-def test_file_bytes_leave_out_what_folding_removes():
+def test_file_bytes_count_kernels():
     graph = LayerGraph.from_model(networks.build("residual"))
-    moving = 2 * (8 + 8 + 6)
-    cost = file_bytes_cost(graph, overhead=1000)
-    assert cost(dense_counts(graph)) == 1000 + 4 * (count_params(graph.model) - moving)
+    kernels = sum(w.size for w in graph.model.get_weights() if w.ndim > 1)
+    assert file_bytes_cost(graph, overhead=1000)(dense_counts(graph)) == 1000 + 4 * kernels
 
 
 @pytest.mark.parametrize(

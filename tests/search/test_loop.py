@@ -286,6 +286,19 @@ def test_time_is_counted_over_all_sessions(tmp_path, monkeypatch):
     again = PatternProblem(4)
     assert search(again, checkpoint_dir=tmp_path, time_limit=700).rows == history.rows
     assert again.rewarded == []
+    for longer in (None, 5000):
+        with pytest.raises(UserError, match=r"ended by its time limit after .* s and can't"):
+            search(checkpoint_dir=tmp_path, time_limit=longer)
+
+
+def test_the_time_that_is_left_is_told_early_and_at_half_time(monkeypatch, caplog):
+    """The second half of the search is ten times slower than the first evaluations."""
+    seconds = iter([0, 60, 120, 180, 240, 300, *range(900, 10000, 600)])
+    monkeypatch.setattr("tfgraphprune.search.loop.time.monotonic", lambda: next(seconds))
+    with caplog.at_level("INFO"):
+        search()
+    told = [float(m.split("about ")[1].split()[0]) for m in caplog.messages if "min left" in m]
+    assert told == [7.0, 60.0]
 
 
 def test_images_are_added_up_from_the_first_on():

@@ -19,6 +19,7 @@ CASES = [
     (missing(True), True, MissingExtraError, r"'method' .*no-such"),
     (SearcherEntry("no.such.module", "Search", "json", legacy=True), True, None, ""),
     (SearcherEntry("tests.search.synthetic", "WalkSearch"), True, None, ""),
+    (SearcherEntry("no.such.module", "Search", legacy=True), True, None, ""),
 ]
 
 

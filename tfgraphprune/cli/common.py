@@ -6,16 +6,19 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
 
 from absl import app, flags
 from absl import logging as absl_logging
+from ml_collections import ConfigDict
 
-from tfgraphprune.cli.config_flag import define_config
+from tfgraphprune.cli.config_flag import define_config, find_config, read_config
 from tfgraphprune.errors import ToleranceError, UserError
 
 INTERRUPTED = 130
@@ -131,11 +134,8 @@ def _parse(program: Program, argv: Sequence[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        text: Any = error
-        while isinstance(text, AttributeError | KeyError):  # a field that the config lacks
-            text = text.args[0]
-        lacking = "" if text is error else "the config has no such field: "
-        raise UserError(lacking + "; ".join(str(text).split("\n"))) from error
+        lacking = _lacking_field(argv) if isinstance(error, AttributeError | KeyError) else ""
+        raise UserError(lacking or "; ".join(str(error).split("\n"))) from error
     if rest[1:]:
         raise UserError(f"expected flags only, but {rest[1]!r} came: see --help.")
     for name in _DEFINITIONS:
@@ -145,6 +145,36 @@ def _parse(program: Program, argv: Sequence[str]) -> list[str]:
         if flags.FLAGS[name].value is None:
             raise UserError(f"the flag --{name} is missing: see --help.")
     return rest
+
+
+def _lacking_field(argv: Sequence[str]) -> str:
+    """What is wrong with the first override of a field that the config lacks; "" if none is."""
+    words = flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False)
+    config: Any = None
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, given, value = word.lstrip("-").partition("=")
+        if name == "config":
+            config = read_config(find_config(value if given else following))
+        override = re.match(r"--?(?:no)?config\.([^=]+)", word)
+        part, where = config, "config"
+        for field in re.findall(r"[^.\[\]'\"]+", override[1]) if override else ():
+            if not isinstance(part, ConfigDict):
+                return f"{where} is a value without fields: write --{where}=VALUE, not {word}."
+            if field not in part:
+                return _no_field(part, where, field)
+            part, where = part[field], f"{where}.{field}"
+    return ""
+
+
+def _no_field(part: Any, where: str, field: str) -> str:
+    if not len(part):
+        return (
+            f"{where} takes a whole dictionary, not the single field {field!r}: write "
+            f"--{where}=\"{{'{field}': VALUE}}\"."
+        )
+    close = get_close_matches(field, list(part), 1)
+    meant = f"; did you mean {close[0]}?" if close else ": take one of these."
+    return f"{where} has no field {field!r}, only {', '.join(part)}{meant}"
 
 
 def _import_quietly(name: str) -> None:

@@ -107,14 +107,18 @@ def params_cost(graph: LayerGraph) -> ProductCost:
 def file_bytes_cost(graph: LayerGraph, overhead: float) -> Cost:
     """Upper estimate of the bytes of the float32 TFLite file.
 
-    A BatchNorm is counted with two vectors (folding leaves one or none).
+    Of a channel that goes its kernels' parts count, and not its entries in vectors, as it is not
+    sure that those of biases and normalizations leave the file: folding has merged them.
 
     Args:
         graph: the layer graph.
-        overhead: bytes of the file that are not weights; as measured on the dense model.
+        overhead: bytes of the file that are not kernels; as measured on the dense model.
     """
-    cost = _product_cost(graph, lambda weight: BYTES_PER_FLOAT * _stored(graph, weight))
-    return ShiftedCost(cost, overhead)
+
+    def bytes_of(weight: TracedWeight) -> float:
+        return BYTES_PER_FLOAT * float(weight.weight >= 0 and len(weight.shape) > 1)
+
+    return ShiftedCost(_product_cost(graph, bytes_of), overhead)
 
 
 def dense_counts(graph: LayerGraph) -> np.ndarray:
@@ -173,10 +177,3 @@ def _product_cost(graph: LayerGraph, factor: Callable[[TracedWeight], float]) ->
         for slot, axis in enumerate(slots[index]):
             fixed[slot, index] = weight.shape[axis] - axes[slot, index] @ sizes
     return ProductCost(scale, axes, fixed)
-
-
-def _stored(graph: LayerGraph, weight: TracedWeight) -> float:
-    if weight.weight < 0:
-        return 0.0
-    name = graph.variable(weight).name.split("/")[-1]
-    return 0.0 if name.startswith("moving_") else 1.0

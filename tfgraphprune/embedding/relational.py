@@ -129,7 +129,7 @@ class FeaturesEncoder(GraphEncoder):
 class RandomEncoder(RelationalEncoder):
     """An ablation: random numbers in place of the features, as in GNN-RL's public code.
 
-    The numbers depend on the seed and the place of a group only. A method that does as well with
+    The numbers depend on the place of a group only. A method that does as well with
     them as with real features doesn't need features.
     """
 
@@ -137,5 +137,5 @@ class RandomEncoder(RelationalEncoder):
         self, inputs: tf.Tensor, graph: tf.Tensor | None = None, extra: tf.Tensor | None = None
     ) -> tf.Tensor:
         """Embed the groups."""
-        noise = tf.random.stateless_normal(tf.shape(inputs)[1:], [self.seed, 1])
+        noise = tf.random.stateless_normal(tf.shape(inputs)[1:], [0, 1])
         return super().call(tf.broadcast_to(noise, tf.shape(inputs)), graph, extra)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfgraphprune.batches import Data, as_arrays, check, rows_of
+from tfgraphprune.batches import Data, check, rows_of, sample
 from tfgraphprune.cost.model_cost import dense_counts
 from tfgraphprune.cost.projection import Limit, Projection, resolve_limits
 from tfgraphprune.embedding.sensitivity import output_changes
@@ -23,10 +24,12 @@ from tfgraphprune.search.evaluation.evaluator import Metric, Reward, RewardEvalu
 from tfgraphprune.search.in_worker import group_rows
 from tfgraphprune.search.loop import deterministic_ops, rounds_of
 from tfgraphprune.search.plan_problem import SENSITIVITY_EXAMPLES, PlanProblem
-from tfgraphprune.search.plan_search import checkpoint_key, sample
+from tfgraphprune.search.plan_search import checkpoint_key
 from tfgraphprune.search.policy import Policy
+from tfgraphprune.search.problem import Probe, evaluate
 from tfgraphprune.search.registry import needs_worker, require
 from tfgraphprune.settings import Budget, Search
+from tfgraphprune.settings.checks import whole_seed
 from tfgraphprune.worker import run_in_worker
 
 
@@ -36,7 +39,7 @@ class FrontPoint:
 
     Attributes:
         budget: as given.
-        plan: meets it.
+        plan: the best of those that meet it, also where another budget's turn found it.
         reward: of the plan.
         shares: its cost as a share of the dense model's, for each cost that a budget limits.
     """
@@ -53,7 +56,7 @@ class SearchFront:
 
     Attributes:
         points: one a budget, in the order given.
-        dense_reward: of the model as it is.
+        dense_reward: of the model as it is, measured as the plans are; NaN where that fails.
         history: a row for each evaluation, with the `problem` that is the budget's number.
         policy: one policy for all budgets.
     """
@@ -128,7 +131,7 @@ def search_front(
         SearchFailedError: the reward fails from the start.
         MissingExtraError: TF-Agents is not installed.
     """
-    search = search or Search()
+    search, seed = search or Search(), whole_seed(seed)
     check(train_data, "train_data")
     if reward is None:
         check(reward_data, "reward_data")
@@ -146,7 +149,7 @@ def search_front(
     arguments: dict[str, Any] = {
         "limits": limits,
         "calibration": sample(train_data, search.calibration_examples, seed),
-        "reward": reward or as_arrays(reward_data, search.reward_examples),
+        "reward": reward or sample(reward_data, search.reward_examples, seed),
         "search": search,
         "seed": seed,
         "metric": metric,
@@ -215,19 +218,24 @@ def front_of(
     )
     dense = dense_counts(graph)
     points = []
-    for history, each in zip(found.histories, limits, strict=True):
-        counts = np.array(history.best_counts)
+    answers = [row for history in found.histories for row in history.answers]
+    for problem, each in zip(problems, limits, strict=True):
+        fitting = (row for row in answers if problem.projection.fits(np.array(row["counts"])))
+        best = max(fitting, key=lambda row: row["reward"])
+        counts = np.array(best["counts"])
         shares = {
             limit.name: float(limit.cost(counts)) / float(limit.cost(dense)) for limit in each
         }
-        points.append((dict(evaluator.plan(history.best_counts).kept), history.best_reward, shares))
+        points.append((dict(evaluator.plan(best["counts"]).kept), best["reward"], shares))
+    whole = dense.tolist()
+    uncut = evaluate(problems[0], Probe(tuple(whole)), floor=math.nan)
     rows = sorted(
         (row for history in found.histories for row in history.rows),
         key=lambda row: (row["evaluation"], row["problem"]),
     )
     return {
         "points": points,
-        "dense_reward": evaluator(dense.tolist()),
+        "dense_reward": uncut.reward,
         "history": rows,
         "policy": found.policy,
     }

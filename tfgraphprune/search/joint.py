@@ -149,6 +149,8 @@ class _Episodes:
                 if not (self._settings.guided and guess.any()) or turn % 2 == 0:
                     return drawn
                 return guess if turn == 1 else near(guess, drawn)
+        elif turn == 1 < self._warmup and self._settings.guided and guess.any():
+            return guess
         if turn == self._rounds - 1:
             return self._learner.policy().action(self._problems[number].graph)
         greedy, exploring = self._learner.act(episode, number)

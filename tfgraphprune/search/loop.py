@@ -66,7 +66,8 @@ def run_search(
         The history: `rows`, `best_counts`, `best_reward`; `policy`, what the method learned.
 
     Raises:
-        UserError: an unknown method, or checkpoints of another search or none that can be read.
+        UserError: an unknown method, checkpoints of another search or none that can be read, or
+            a longer time limit for a search that was ended by its own.
         SearchFailedError: the reward fails from the start, or each time. That is not kept, so
             the same call tries again.
         MissingExtraError: the method's package is not installed.
@@ -88,6 +89,7 @@ def run_search(
         }
         checkpoints = SearchCheckpoints(checkpoint_dir, history, identity)
         checkpoints.restore_history()
+    _check_limit(history, time_limit)
     if _is_over(history, total) and build.replays:
         return history
     with deterministic_ops():
@@ -141,6 +143,16 @@ def rounds_of(problems: int, evaluations: int) -> int:
             f"{evaluations}."
         )
     return evaluations // problems
+
+
+def _check_limit(history: SearchHistory, limit: float | None) -> None:
+    """Refuse more time for a search that its time limit has ended: its last plan is made."""
+    ended = bool(history.rows and history.rows[-1].get("last"))
+    if ended and (limit is None or limit > history.seconds):
+        raise UserError(
+            f"the search {history.method!r} was ended by its time limit after "
+            f"{history.seconds:.0f} s and can't go on: give it another folder, or the same limit."
+        )
 
 
 def _is_over(history: SearchHistory, total: int) -> bool:
@@ -210,12 +222,21 @@ class _Clock:
         return self._limit is not None and self._history.seconds >= self._limit
 
     def announce(self, total: int) -> None:
-        """Log once how long the rest may take, for those who see no bar."""
+        """Log how long the rest may take, for those who see no bar: early, and at half time.
+
+        Agents train from some evaluation on, so that the second answer is the better one.
+        """
         done = len(self._history.rows) - self._first
-        if done != self._ANNOUNCED_AFTER or _is_over(self._history, total):
+        at_half = len(self._history.rows) == total // 2 and done > self._ANNOUNCED_AFTER
+        if done == self._ANNOUNCED_AFTER:
+            self._announced = self._history.seconds
+        elif not at_half:
             return
-        spent = self._history.seconds - self._before
-        left = spent / done * (total - len(self._history.rows))
+        if _is_over(self._history, total):
+            return
+        spent = self._history.seconds - (self._announced if at_half else self._before)
+        each = spent / (done - self._ANNOUNCED_AFTER if at_half else done)
+        left = each * (total - len(self._history.rows))
         if self._limit is not None:
             left = min(left, max(0.0, self._limit - self._history.seconds))
         logging.info("search %s: about %.1f min left", self._history.method, left / 60)

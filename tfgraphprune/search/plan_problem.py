@@ -101,10 +101,16 @@ class PlanProblem:
         """The channel counts that an action leads to, and the action that stands for them."""
         scores = SCORE_SCALE * np.clip(np.asarray(action, np.float64), -1, 1)
         counts, shift = self.projection.project(scores)
-        stands_for = self.projection.scores_of(counts, shift, scores) / SCORE_SCALE
-        return Execution(
-            tuple(int(c) for c in counts), np.clip(stands_for, -1, 1).astype(np.float32)
-        )
+        stands_for = self.projection.scores_of(counts, shift, scores)
+        # A common shift means nothing: the smallest that brings all scores into their range.
+        if np.ptp(stands_for) <= 2 * SCORE_SCALE:
+            stands_for += np.clip(
+                0.0, -SCORE_SCALE - stands_for.min(), SCORE_SCALE - stands_for.max()
+            )
+        else:
+            stands_for -= (stands_for.max() + stands_for.min()) / 2
+        clipped = np.clip(stands_for / SCORE_SCALE, -1, 1).astype(np.float32)
+        return Execution(tuple(int(c) for c in counts), clipped)
 
     def action_of(self, counts: Sequence[int]) -> np.ndarray:
         """An action whose execution comes as near to these counts as the budget allows."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -13,25 +12,22 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from tfgraphprune.batches import Data, as_arrays, check, length, rows_of
+from tfgraphprune.batches import Data, check, sample
 from tfgraphprune.cost.projection import Limit, Projection, resolve_limits
-from tfgraphprune.errors import SearchFailedError, UserError
+from tfgraphprune.errors import SearchFailedError
 from tfgraphprune.graph.layer_graph import LayerGraph
-from tfgraphprune.identity import identity, named
+from tfgraphprune.identity import identity, named, plain
 from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.pruning.plan import PruningPlan
+from tfgraphprune.search.checks import check_search, starting_policy
 from tfgraphprune.search.evaluation.evaluator import Metric, Reward, RewardEvaluator
 from tfgraphprune.search.in_worker import group_rows
 from tfgraphprune.search.loop import deterministic_ops, run_search
 from tfgraphprune.search.plan_problem import PlanProblem
-from tfgraphprune.search.policy import Policy, load_policy
-from tfgraphprune.search.registry import (
-    needs_worker,
-    require,
-    searcher_class,
-    training_examples,
-)
+from tfgraphprune.search.policy import Policy
+from tfgraphprune.search.registry import needs_worker, searcher_class, training_examples
 from tfgraphprune.settings import Budget, Search
+from tfgraphprune.settings.checks import whole_seed
 from tfgraphprune.settings.search import seconds
 from tfgraphprune.worker import run_in_worker
 
@@ -104,19 +100,17 @@ def search_plan(
         SearchFailedError: the agent's plans could not be rewarded.
         MissingExtraError: the agent's package is not installed.
     """
-    search = search or Search()
+    search, seed = search or Search(), whole_seed(seed)
     check(train_data, "train_data")
     if reward is None:
         check(reward_data, "reward_data")
-    names = tuple(dict.fromkeys((search.agent, *search.rivals)))
-    for name in names:
-        require(name, graph.model)
+    names = check_search(search, graph.model)
     examples = {count: sample(train_data, count, seed) for count in map(training_examples, names)}
     arguments: dict[str, Any] = {
         "limits": limits or resolve_limits(budget, graph),
         "calibration": sample(train_data, search.calibration_examples, seed),
         "training": {name: examples[training_examples(name)] for name in names},
-        "reward": reward or as_arrays(reward_data, search.reward_examples),
+        "reward": reward or sample(reward_data, search.reward_examples, seed),
         "metric": metric,
         "search": search,
         "seed": seed,
@@ -175,7 +169,7 @@ def search_graph(
     """
     started = time.monotonic()
     names = tuple(dict.fromkeys((search.agent, *search.rivals)))
-    start = _start_of(search)
+    start = starting_policy(search)
     evaluator = RewardEvaluator(
         graph, calibration, reward, search.criterion, metric=metric,
         first_look=search.first_look, precision=search.reward_precision,
@@ -237,37 +231,12 @@ def checkpoint_key(
     """Hashes of model, data and reward, which checkpoints of a search must agree with."""
     data = [calibration, None if callable(reward) else reward]
     settings = {
-        "criterion": getattr(search.criterion, "__qualname__", search.criterion),
+        "criterion": plain(search.criterion),
         "first_look": search.first_look,
         "reward_precision": search.reward_precision,
         "rewarded_by": [named(f) for f in (metric, reward) if callable(f)],
     }
     return identity(graph.model, graph.fingerprint, data, settings)
-
-
-def _start_of(search: Search) -> Policy | None:
-    """The trained policy that the agent starts from, or whose plan is taken.
-
-    Raises:
-        UserError: there is none where one is needed, or the agent can't start from any.
-    """
-    if search.evaluations == 0:
-        source = search.policy or ("pretrained" if search.agent == "pretrained" else None)
-        if source is None:
-            raise UserError(
-                "a search with 0 evaluations takes what a trained policy says: give "
-                "Search(policy=FOLDER) or agent='pretrained'."
-            )
-        return load_policy(source)
-    if search.policy is None:
-        return None
-    known = {field.name for field in dataclasses.fields(searcher_class(search.agent).Settings)}
-    if "policy" not in known:
-        raise UserError(
-            f"the agent {search.agent!r} can't start from a policy: use agent='sac', or leave "
-            "policy out."
-        )
-    return load_policy(search.policy)
 
 
 def _without_search(problem: PlanProblem, search: Search, policy: Policy) -> SearchResult:
@@ -276,12 +245,3 @@ def _without_search(problem: PlanProblem, search: Search, policy: Policy) -> Sea
     plan = problem.evaluator.plan(counts)
     methods = {search.agent: {"evaluations": 0.0, "images": float(problem.graph_images)}}
     return SearchResult(plan, {search.agent: plan}, [], methods, policy)
-
-
-def sample(data: Data, count: int, seed: int) -> tuple[Any, Any]:
-    """Up to `count` examples, drawn without replacement; of a data set the first ones."""
-    if not isinstance(data, tuple | list):
-        return as_arrays(data, count)
-    random = np.random.Generator(np.random.Philox([seed, 1]))
-    rows = np.sort(random.permutation(length(data[0]))[:count])
-    return rows_of(tuple(data[:2]), rows)

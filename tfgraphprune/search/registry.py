@@ -103,7 +103,7 @@ def require(name: str, model: Any = None) -> None:
         searcher_class(name)
         return
     entry = _entry(name)
-    if importlib.util.find_spec(str(entry.imports)) is None:
+    if entry.imports is not None and importlib.util.find_spec(entry.imports) is None:
         raise _missing(name, entry)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,8 @@ class Search:
         rivals: methods that run beside it for comparison.
         options: hyperparameters of the agent by name, such as `{"encoder": "gcn_lstm"}`.
         policy: folder of a saved policy from which the agent starts.
-        criterion: what ranks the channels within a group.
+        criterion: what ranks the channels within a group, by name or as an object such as
+            `tfgraphprune.criteria.Taylor(data)`; runs tell objects apart by their class.
         min_keep: smallest share of channels that a group keeps, in (0, 1].
         calibration_examples: training examples for the BatchNorm statistics.
         reward_examples: examples that the reward is measured on; all by default.
@@ -45,7 +46,7 @@ class Search:
     rivals: tuple[str, ...] = ("uniform",)
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     policy: str | None = None
-    criterion: str = "l2"
+    criterion: str | Callable[[Any], Any] = "l2"
     min_keep: float = 0.1
     calibration_examples: int = 512
     reward_examples: int | None = None

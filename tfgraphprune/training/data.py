@@ -132,13 +132,13 @@ def split_reward(data: Data, share: float, seed: int) -> tuple[Data, Data]:
     if not 0 < share < 1:
         raise UserError(f"share must lie between 0 and 1, not {share!r}.")
     if is_dataset(data):
-        if not _same_each_pass(data):
+        batches = _batches_each_pass(data)
+        if batches is None:
             raise UserError(
                 "the training data set yields other batches in each pass, so that images held out "
                 "for the reward would be trained on too: pass validation_data, or use "
                 "shuffle(..., reshuffle_each_iteration=False)."
             )
-        batches = int(data.reduce(0, lambda n, *_: n + 1).numpy())
         held = min(max(1, round(batches * share)), batches - 1)
         if batches < 2:
             raise UserError(
@@ -177,9 +177,15 @@ def hold_out(classes: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, 
     return rest, held
 
 
-def _same_each_pass(data: Data) -> bool:
-    first, second = (tf.nest.flatten(next(iter(data))) for _ in range(2))
-    return all(np.array_equal(a.numpy(), b.numpy()) for a, b in zip(first, second, strict=True))
+def _batches_each_pass(data: Data) -> int | None:
+    """How many batches a data set has, if two passes over it yield the same ones."""
+    count = 0
+    for pair in zip(data, data, strict=True):
+        first, second = map(tf.nest.flatten, pair)
+        if not all(np.array_equal(a, b) for a, b in zip(first, second, strict=True)):
+            return None
+        count += 1
+    return count
 
 
 def _decode(part: Any) -> Arrays:

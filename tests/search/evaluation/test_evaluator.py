@@ -115,3 +115,11 @@ def test_a_model_without_one_output_of_scores_needs_a_metric(digits, calibration
     graph = tgp.LayerGraph.from_model(model)
     with pytest.raises(tgp.UserError, match="give search_plan a metric or a reward function"):
         RewardEvaluator(graph, calibration, digits.reward)
+    labelled = keras.Sequential([
+        keras.layers.Flatten(input_shape=(8, 8, 1)), keras.layers.Dense(8),
+        keras.layers.Dense(3, "sigmoid"),
+    ])  # fmt: skip
+    labelled.compile(loss="binary_crossentropy")
+    with pytest.raises(tgp.UserError, match="its loss 'binary_crossentropy'"):
+        several = digits.reward[0], np.ones((270, 3))
+        RewardEvaluator(tgp.LayerGraph.from_model(labelled), calibration, several)

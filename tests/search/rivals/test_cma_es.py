@@ -4,8 +4,11 @@ import pytest
 from tests.search.synthetic import PatternProblem
 from tfgraphprune.errors import UserError
 from tfgraphprune.search.loop import run_search
+from tfgraphprune.search.problem import Outcome, evaluate
 
 pytest.importorskip("cmaes")
+
+from tfgraphprune.search.rivals.cma_es import CmaEsSearch
 
 
 def test_comes_close_to_the_optimum():
@@ -32,6 +35,20 @@ def test_the_seed_decides():
         for seed in (1, 1, 2)
     ]  # fmt: skip
     assert counts[0] == counts[1] != counts[2]
+
+
+def test_a_failure_is_the_worst_of_its_generation_whatever_it_counts_as():
+    def mean(floor):
+        problem = PatternProblem(4)
+        search = CmaEsSearch(problem, 9, 0, {"population": 8})
+        for episode in range(8):
+            outcome = evaluate(problem, search.propose(episode))
+            if episode == 3:
+                outcome = Outcome(outcome.execution, floor, "the metric broke")
+            search.observe(episode, outcome)
+        return search.propose(8)
+
+    np.testing.assert_array_equal(mean(0.0), mean(-100.0))
 
 
 def test_a_population_too_small_for_it_is_refused():

@@ -2,7 +2,7 @@ import numpy as np
 
 from tests.search.synthetic import PatternProblem
 from tfgraphprune.search.loop import run_search
-from tfgraphprune.search.problem import evaluate
+from tfgraphprune.search.problem import Outcome, evaluate
 from tfgraphprune.search.rivals.evolution import EvolutionSearch
 
 
@@ -30,6 +30,13 @@ def test_children_descend_from_the_best_of_finished_generations():
     for episode in (24, 26):  # a mutation that changes nothing is a parent again
         executed = search.problem.execute(search.propose(episode)).counts
         assert np.abs(np.array(executed) / sizes - genes).max(1).min() <= 1 / 32 + 1e-9
+
+
+def test_plans_that_failed_have_no_children():
+    search, _ = played(60, 6, mutation=0.0)
+    failed = search.problem.execute(search.propose(0))
+    search.observe(6, Outcome(failed, 1e9, "the metric broke"))
+    assert sorted(reward for reward, _ in search._seen)[0] == -np.inf
 
 
 def test_a_mutation_of_every_gene_is_random():

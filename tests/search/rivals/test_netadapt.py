@@ -6,25 +6,30 @@ from tests.search.synthetic import PatternProblem
 from tfgraphprune.search.loop import run_search
 
 
-def test_each_iteration_keeps_the_best_of_the_cuts():
+def test_each_iteration_cuts_where_it_costs_least():
     problem = Separable([0.4, 0.3, 0.02, 0.01])
     history = run_search(problem, "netadapt", evaluations=41, progress=False)
     assert len(history.rows) == 41 and "probe" not in history.rows[-1]
-    totals = [sum(row["counts"]) for row in history.rows[:-1]]
-    goals = 128 - 64 * np.arange(1, 11) / 10
-    for iteration, goal in enumerate(goals):
-        within = totals[4 * iteration : 4 * iteration + 4]
-        assert min(within) <= goal
-        best = max(
-            (row for row, total in zip(history.rows[4 * iteration :], within, strict=False)
-             if total <= goal),
-            key=lambda row: row["reward"],
-        )  # fmt: skip
-        following = history.rows[4 * iteration + 4]["counts"]
-        assert all(n <= m for n, m in zip(following, best["counts"], strict=True)) or (
-            iteration == len(goals) - 1
-        )
+    starts, cheapest = [], []
+    for first in range(0, 40, 4):
+        trials = np.array([row["counts"] for row in history.rows[first : first + 4]])
+        rewards = np.array([row["reward"] for row in history.rows[first : first + 4]])
+        starts.append(trials.max(0))
+        saved = starts[-1].sum() - trials.sum(1)
+        cheapest.append(trials[np.argmin((rewards.max() - rewards) / np.maximum(saved, 1e-9))])
+    assert starts[0].tolist() == [32] * 4
+    for iteration, (start, cut) in enumerate(zip(starts[1:], cheapest, strict=False)):
+        goal = 128 - 64 * (iteration + 1) / 10
+        assert (start <= cut).all() and goal - 1 < start.sum() <= goal
     assert min(history.best_counts[:2]) > 20 and max(history.best_counts[2:]) < 16
+
+
+def test_many_small_groups_share_an_iteration():
+    """Two iterations of half of what goes, of which no group has more than a tenth."""
+    weights = [0.2, 0.01] * 5
+    history = run_search(Separable(weights), "netadapt", evaluations=21, progress=False)
+    assert 156 <= sum(history.best_counts) <= 160
+    assert min(history.best_counts[::2]) >= 16 and max(history.best_counts[1::2]) <= 8
 
 
 @pytest.mark.parametrize("evaluations", [1, 4])

@@ -20,6 +20,7 @@ from tfgraphprune.batches import (
 )
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.outputs import scores_classes
 from tfgraphprune.pruning.criteria import Criterion, resolve_criterion
 from tfgraphprune.pruning.plan import PruningPlan, most_important
 from tfgraphprune.search.evaluation.masked_network import MaskedNetwork
@@ -169,10 +170,12 @@ def accuracy_of(reward: float, examples: int) -> float:
 
 def _class_labels(labels: Any, graph: LayerGraph) -> np.ndarray:
     shape = graph.model.output_shape
-    if isinstance(shape, list | dict) or len(shape) != 2 or shape[-1] == 1:
+    if not scores_classes(graph.model):
         raise UserError(
-            "the accuracy of a search needs a model with one output of class scores, but its "
-            f"output shape is {shape}: give search_plan a metric or a reward function."
+            "the accuracy of a search needs a model with one output of class scores and a loss "
+            f"over classes, but its output shape is {shape} and its loss "
+            f"{getattr(graph.model, 'loss', None)!r}: give search_plan a metric or a reward "
+            "function."
         )
     found = sparse_labels(labels)
     if found.min() < 0 or found.max() >= shape[-1]:

@@ -82,17 +82,13 @@ class BottleneckSearch(Searcher):
         return self.problem.action_of([round(float(gate.sum())) for gate in gates])
 
     def _cost_slope(self, widths: np.ndarray) -> np.ndarray:
-        """The derivative of g by each group's width, added up over the limits."""
+        """The derivative of g by each group's width, for the limit that is tightest now."""
         projection = self.problem.projection
-        slope = np.zeros(len(widths))
-        for limit in projection.limits:
-            now, whole = float(limit.cost(widths)), float(limit.cost(projection.sizes))
-            over = now > limit.value
-            scale = max(whole - limit.value, 1e-9) if over else -limit.value
-            rows = np.eye(len(widths)) / 2
-            by_width = limit.cost(widths + rows) - limit.cost(widths - rows)
-            slope += by_width / scale
-        return slope
+        limit = max(projection.limits, key=lambda each: float(each.cost(widths)) / each.value)
+        now, whole = float(limit.cost(widths)), float(limit.cost(projection.sizes))
+        scale = max(whole - limit.value, 1e-9) if now > limit.value else -limit.value
+        rows = np.eye(len(widths)) / 2
+        return (limit.cost(widths + rows) - limit.cost(widths - rows)) / scale
 
 
 class _GatedModel:

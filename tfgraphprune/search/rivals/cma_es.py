@@ -71,8 +71,9 @@ class CmaEsSearch(Searcher):
         return self._asked[episode][: self._groups].astype(np.float32)
 
     def observe(self, episode: int, outcome: Outcome) -> None:
-        """Move the distribution once a generation is complete."""
-        self._told.append((self._asked.pop(episode), -outcome.reward))
+        """Move the distribution once a generation is complete; it reads ranks only."""
+        loss = -outcome.reward if outcome.error is None else np.inf
+        self._told.append((self._asked.pop(episode), loss))
         if len(self._told) == self._optimizer.population_size:
             self._optimizer.tell(self._told)
             self._told = []

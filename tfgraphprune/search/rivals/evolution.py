@@ -69,9 +69,10 @@ class EvolutionSearch(Searcher):
         return self._action(np.where(random.random(count) < 0.5, one, other))
 
     def observe(self, episode: int, outcome: Outcome) -> None:
-        """Add the plan to the population."""
+        """Add the plan to the population; one that failed is the worst of it."""
         genes = np.array(outcome.execution.counts) / self.problem.projection.sizes
-        self._seen.append((outcome.reward, genes))
+        reward = outcome.reward if outcome.error is None else -np.inf
+        self._seen.append((reward, genes))
 
     def _levels(self) -> np.ndarray:
         return np.linspace(0.1, 1, self.settings.levels)

@@ -1,4 +1,4 @@
-"""Greedy descent: in each iteration the one group whose cut costs least."""
+"""Greedy descent: in each iteration the group whose cut costs least."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ class NetAdaptSearch(Searcher):
     rewarded, and the best of these networks is kept. The number of iterations is what the
     evaluations allow; there is no training in between, as for all methods here. The last
     evaluation is of the network that meets the budget.
+
+    Few evaluations make iterations that must save more than most groups have. So a group gives at
+    most half of its channels at a time, and where one alone can't save enough, those are cut that
+    lose least reward for what they save, until it is. Where each group can, that is the paper's.
     """
 
     def __init__(
@@ -59,29 +63,44 @@ class NetAdaptSearch(Searcher):
         self._rewards.append(-np.inf if failed else outcome.reward)
         if len(self._rewards) < len(self._counts):
             return
-        cost = spent(self.problem.projection, np.array(self._trials))
-        goal = self._goal(episode // len(self._counts))
-        enough = cost <= max(goal + 1e-9, cost.min())
-        self._counts = self._trials[int(np.argmax(np.where(enough, self._rewards, -np.inf)))]
-        self._start(episode // len(self._counts) + 1)
+        iteration = episode // len(self._counts)
+        self._counts = self._cheapest(self._goal(iteration))
+        self._start(iteration + 1)
 
     def _start(self, iteration: int = 0) -> None:
         self._rewards = []
         if iteration < self._iterations:
             goal = self._goal(iteration)
-            self._trials = [self._cut(group, goal) for group in range(len(self._counts))]
+            self._trials = [
+                self._cut(self._counts, group, goal) for group in range(len(self._counts))
+            ]
+
+    def _cheapest(self, goal: float) -> np.ndarray:
+        """The counts with those groups cut that lose least for what they save, to the goal."""
+        projection = self.problem.projection
+        saved = spent(projection, self._counts) - spent(projection, np.array(self._trials))
+        best = max(self._rewards)
+        lost = [best - reward if reward > -np.inf else np.inf for reward in self._rewards]
+        price = np.where(saved > 0, lost / np.maximum(saved, 1e-12), np.inf)
+        counts = self._counts.copy()
+        for group in np.argsort(price, kind="stable"):
+            if spent(projection, counts) <= goal or price[group] == np.inf:
+                break
+            counts = self._cut(counts, int(group), goal)
+        return counts
 
     def _goal(self, iteration: int) -> float:
         """The cost after an iteration: equal savings from all channels down to the limit."""
         dense = float(spent(self.problem.projection, self.problem.projection.sizes))
         return dense + (1 - dense) * (iteration + 1) / self._iterations
 
-    def _cut(self, group: int, goal: float) -> np.ndarray:
+    def _cut(self, counts: np.ndarray, group: int, goal: float) -> np.ndarray:
         """The counts with one group cut to reach the goal, or as far as it goes."""
         projection = self.problem.projection
-        step = projection.steps[group]
-        widths = np.arange(projection.lowest[group], self._counts[group] + 1, step)
-        trials = np.repeat(self._counts[None], len(widths), 0)
+        step, now = projection.steps[group], counts[group]
+        least = max(projection.lowest[group], (now // 2 + step - 1) // step * step)
+        widths = np.arange(least, now + 1, step) if least < now else np.array([now])
+        trials = np.repeat(counts[None], len(widths), 0)
         trials[:, group] = widths
-        fitting = spent(projection, trials) <= goal
+        fitting = spent(projection, trials) <= goal + 1e-9
         return trials[int(np.flatnonzero(fitting)[-1]) if fitting.any() else 0]
