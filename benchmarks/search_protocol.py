@@ -59,6 +59,7 @@ def cells() -> dict[str, tuple[str, dict[str, Any]]]:
         found[f"speed/resnet56/{precision}"] = "speed", {
             "network": "resnet56", "precision": precision,
         }  # fmt: skip
+    found["speed/resnet50_224"] = "large", {"first_look": 250}
     for network in PRECISIONS:
         found[f"precision/{network}"] = "precision", {"network": network}
     for seed in SEEDS:

@@ -160,7 +160,28 @@ def _speeds(rows: Rows) -> list[str]:
             f"| {row['dtype']}, {machine} | {row['threads']} | {row['total']:.0f} | "
             f"{row['a_reward']:.2f} | {' | '.join(shares)} |"
         )
-    return [*lines, ""]
+    return [*lines, "", *_large(rows)]
+
+
+def _large(rows: Rows) -> list[str]:
+    row, other = rows["speed/resnet50_224"], rows["speed/resnet56/float32"]
+    if row is None or other is None:
+        return []
+    few, many = (
+        (row["features"] + 200 * row[part] + other["agent"] + other["tracing"]) / 60
+        for part in ("first_look", "all_images")
+    )
+    return [
+        "ResNet-50 at 224 x 224, random weights and images as only time is looked at, rewards in",
+        f"{row['dtype']} on the Zen 4's two threads, other work beside it for a part of the time:",
+        f"features of its {row['groups']} groups take {row['features']:.0f} s, a reward on 1,000",
+        f"images (and 500 for the statistics) {row['all_images']:.1f} s, one that ends after a",
+        f"first look at 250 (`Search(first_look=250)`) {row['first_look']:.1f} s; medians of 5",
+        f"plans. So 200 evaluations need {few:.0f} minutes where first looks are enough and",
+        f"{many:.0f} where none is, with the agent's time of the table; `time_limit` ends a search",
+        "at the hour.",
+        "",
+    ]
 
 
 def _precisions(rows: Rows) -> list[str]:

@@ -183,6 +183,7 @@ def test_other_recoveries_run_through(digits_model, digits, changes, tmp_path):
     [
         ({"budget": tgp.Budget(macs_ratio=0.0001)}, "can only reach"),
         ({"train_data": (np.zeros((4, 8, 8, 1)), np.zeros(3))}, "as many labels"),
+        ({"train_data": (np.zeros((40, 8, 8, 1)), np.full(40, 10))}, "labels from 0 to 9"),
         ({"freeze": ["nothing*"]}, "no layer matches"),
         ({"freeze": ["*"]}, "no channel group of this model may be cut"),
         ({"channel_multiple": 0}, "at least 1, not 0"),

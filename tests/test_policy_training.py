@@ -100,9 +100,7 @@ def test_networks_that_cannot_be_are_refused(tmp_path, network, message):
         (lambda config: config.search.options.update(hiden=8), "no option 'hiden'"),
     ],
 )
-def test_what_cannot_be_searched_is_refused_before_networks_are_trained(
-    tmp_path, change, message
-):
+def test_what_cannot_be_searched_is_refused_before_networks_are_trained(tmp_path, change, message):
     config = config_of("random_cnn:0@digits")
     with config.unlocked():
         change(config)

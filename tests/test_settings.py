@@ -74,7 +74,7 @@ REFUSED = [
         "'scratch_b', not 'none'.",
     ),
     (FineTune, {"stages": 0}, "stages must be a whole number from 1 on, not 0."),
-    (FineTune, {"averaging": 1.0}, "averaging must be from 0 to 1, not 1.0."),
+    (FineTune, {"averaging": 1.0}, "averaging must be from 0 to below 1, not 1.0."),
     (FineTune, {"alpha": -0.1}, "alpha must be from 0 to 1, not -0.1."),
     (FineTune, {"temperature": 0}, "temperature must be a positive number, not 0."),
     (

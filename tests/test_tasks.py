@@ -1,11 +1,13 @@
 """`compress` for models that are no classifiers of one label: judged by the user's own metric."""
 
+import keras as keras3
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
 
 import tfgraphprune as tgp
+from tfgraphprune.pruning.tasks import fresh_optimizer
 from tfgraphprune.shipping import measured
 from tfgraphprune.training.recovery import recover
 
@@ -130,16 +132,72 @@ def scaled(loss):
     return thousandfold
 
 
+class Optimizers(keras.callbacks.Callback):
+    """What a training was stepped by."""
+
+    def on_train_begin(self, logs=None):
+        self.used = self.model.optimizer
+
+
+@pytest.mark.parametrize("task", [multi_label, several])
 @pytest.mark.parametrize(
     "step", [{"sparsity": 0.5}, {"clusters": 8}, {"preserve": None}], ids=lambda s: next(iter(s))
 )
-def test_the_steps_of_tfmot_train_on_the_losses_of_the_compile(digits, step):
-    model, x, y, _ = multi_label(*(part[:192] for part in digits.train))
+def test_the_steps_of_tfmot_train_on_the_losses_of_the_compile(digits, task, step):
+    model, x, y, _ = task(*(part[:192] for part in digits.train))
+    model.compile(keras.optimizers.RMSprop(2e-4), model.loss)
     name = {"sparsity": "sparsify", "clusters": "cluster", "preserve": "quantize_aware"}
-    found = getattr(tgp, name[next(iter(step))])(model, (x, y), epochs=1, verbose=0, **step)
-    assert "accuracy" not in found.history[0] and found.history[0]["loss"] < 1.0
+    run, optimizers = getattr(tgp, name[next(iter(step))]), Optimizers()
+    with pytest.raises(tgp.UserError, match="needs optimizer too"):
+        run(model, (x, y), learning_rate=0.1, **step)
+    found = run(model, (x, y), epochs=1, verbose=0, callbacks=(optimizers,), **step)
+    assert "accuracy" not in found.history[0] and found.history[0]["loss"] < 10.0
+    assert type(optimizers.used) is keras.optimizers.RMSprop
+    assert optimizers.used.learning_rate.numpy() == pytest.approx(2e-4)
     if "preserve" not in step:
         assert found.model.optimizer is not None
+
+
+def adamw():
+    optimizer = keras.optimizers.AdamW(1e-3, weight_decay=0.1)
+    return optimizer, optimizer
+
+
+def scaled_adamw():
+    optimizer, _ = adamw()
+    return keras.mixed_precision.LossScaleOptimizer(optimizer), optimizer
+
+
+def adamw_of_keras3():
+    optimizer = keras3.optimizers.AdamW(1e-3, weight_decay=0.1)
+    return optimizer, optimizer
+
+
+@pytest.mark.parametrize("make", [adamw, scaled_adamw, adamw_of_keras3])
+def test_what_has_no_weight_decay_has_none_in_the_pruned_model(make):
+    optimizer, inner = make()
+    own = keras3 if isinstance(optimizer, keras3.Optimizer) else keras
+    start = own.Input((8, 8, 1))
+    x = own.layers.Conv2D(8, 3, name="first")(start)
+    x = own.layers.GlobalAveragePooling2D()(own.layers.Conv2D(8, 3, name="second")(x))
+    model = own.Model(start, own.layers.Dense(3, name="scores")(x))
+    inner.exclude_from_weight_decay([model.get_layer("second").kernel], ["bias"])
+    model.compile(optimizer, "mse")
+    small = tgp.prune(
+        model, tgp.PruningPlan.from_keep_ratios(tgp.LayerGraph.from_model(model), 0.5)
+    )
+    for one in (small.optimizer, fresh_optimizer(model, model)):
+        target = small if one is small.optimizer else model
+        one = getattr(one, "inner_optimizer", one)
+        decayed = {
+            f"{layer.name}/{kind}": one._use_weight_decay(getattr(layer, kind))
+            for layer in target.layers
+            for kind in ("kernel", "bias")
+            if layer.weights
+        }
+        assert [name for name, decays in decayed.items() if decays] == [
+            "first/kernel", "scores/kernel",
+        ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

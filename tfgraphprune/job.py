@@ -22,6 +22,7 @@ from tfgraphprune.tflite.quantizations import check_quantization
 from tfgraphprune.training.augment import check_augmentation
 from tfgraphprune.training.class_weights import weighted
 from tfgraphprune.training.features import check_features
+from tfgraphprune.training.labels import check_labels
 from tfgraphprune.training.objectives import is_compiled
 from tfgraphprune.training.recoveries.base import FitFn
 from tfgraphprune.training.recoveries.registry import check_recovery
@@ -78,6 +79,8 @@ class Job:
             shape = self.graph.model.output_shape
             classes = shape[-1] if isinstance(shape, tuple) else None
             check_augmentation(self.finetune.augment, self.train_data, classes)
+            if scores_classes(self.graph.model) and not is_compiled(self.graph.model):
+                check_labels(self.train_data, "train_data", classes)
             if self.finetune.feature_weight:
                 check_features(self.graph)
             if self.finetune.class_weight:

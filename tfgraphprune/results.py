@@ -46,5 +46,6 @@ class RunRecord:
             return cls(**json.loads(Path(path).read_text()))
         except (OSError, ValueError, TypeError) as error:
             raise UserError(
-                f"expected the record of a finished run in {path}, but: {error}."
+                f"{path} must be the record of a finished run, but can't be read ({error}): give "
+                "the folder of one."
             ) from error

@@ -190,7 +190,8 @@ def _recover(
     file = "model.keras" if last else f"stage_{number}.keras"
     done = run.done(f"recover{name}")
     if done is not None:
-        model = keras.models.load_model(run.folder / file, compile=False)
+        # The run's own file, made of a model that was handed over or allowed to have lambdas.
+        model = keras.models.load_model(run.folder / file, compile=False, safe_mode=False)
         model = assembled(job.graph.model, model)
         return model, done["rows"], PruningPlan.from_dict(done["plan"])
     epochs = _share(job.finetune.epochs, number, job.finetune.stages)

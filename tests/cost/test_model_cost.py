@@ -15,7 +15,7 @@ from tfgraphprune.cost import (
     macs_cost,
     params_cost,
 )
-from tfgraphprune.cost.model_cost import file_bytes_cost, layer_costs
+from tfgraphprune.cost.model_cost import file_bytes_cost, layer_costs, weight_bytes_cost
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph import LayerGraph
 from tfgraphprune.pruning import PruningPlan, prune
@@ -80,6 +80,12 @@ def test_layers_share_the_cost():
         "conv2d_1": 36 * 60,
         "logits": 15,
     }
+
+
+def test_weight_bytes_leave_out_what_folding_removes():
+    graph = LayerGraph.from_model(networks.build("residual"))
+    moving = 2 * (8 + 8 + 6)
+    assert weight_bytes_cost(graph)(dense_counts(graph)) == 4 * (count_params(graph.model) - moving)
 
 
 def test_file_bytes_count_kernels():

@@ -1,8 +1,9 @@
-"""Fine-tunes a small network, alone or as a worker of several, and writes its weights.
+"""Cuts and fine-tunes a network, alone or as a worker of several, and writes its weights.
 
-python distributed_program.py alone|mirrored|workers FOLDER [EPOCHS]
+python distributed_program.py alone|mirrored|workers|uneven FOLDER [EPOCHS]
 
-With EPOCHS it stops after so many of the three, as a run that is interrupted does.
+With EPOCHS it stops after so many of the three, as a run that is interrupted does. `uneven` trains
+on two replicas, one of which has no example in the last batch.
 """
 
 import json
@@ -17,6 +18,7 @@ import tf_keras as keras
 
 import tfgraphprune as tgp
 from tfgraphprune.training.data import load_digits
+from tfgraphprune.training.features import FeaturePair
 
 layers = keras.layers
 
@@ -29,6 +31,40 @@ def network():
     x = layers.BatchNormalization(synchronized=True)(x)
     x = layers.Flatten()(layers.ReLU()(x))
     return keras.Model(image, layers.Dense(10)(x))
+
+
+def two_replicas():
+    """A strategy over two devices on this processor."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    two = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(cpu, two)
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def uneven(folder):
+    """Train dense networks (TensorFlow's convolutions fail on no examples) with all losses."""
+    x, y = load_digits(0).train
+    pairs = [FeaturePair("hidden", 0, 8, tuple(range(8)))]
+    rows = {}
+    with two_replicas().scope():
+        for name, loss, settings in (
+            ("plain", None, {"feature_weight": 1.0, "feature_pairs": pairs}),
+            ("classes", keras.losses.SparseCategoricalCrossentropy(from_logits=True), {}),
+            ("values", "mse", {}),
+        ):
+            image = keras.Input((8, 8, 1))
+            hidden = layers.Dense(8, "relu", name="hidden")(layers.Flatten()(image))
+            model = keras.Model(image, layers.Dense(10)(hidden))
+            teacher = keras.models.clone_model(model)
+            if loss is not None:
+                model.compile("adam", loss)
+            labels = np.eye(10, dtype=np.float32)[y[:129]] if loss == "mse" else y[:129]
+            rows[name] = tgp.finetune(
+                model, (x[:129], labels), epochs=1, teacher=teacher, batch_size=64, verbose=0,
+                **settings,
+            )  # fmt: skip
+    with open(os.path.join(folder, "uneven.json"), "w") as file:
+        json.dump(rows, file)
 
 
 class Stop(keras.callbacks.Callback):
@@ -45,11 +81,11 @@ class Stop(keras.callbacks.Callback):
 
 def main(kind, folder, epochs=None):
     """Train and write `weights.npz` and `rows.json`."""
+    if kind == "uneven":
+        uneven(folder)
+        return
     if kind == "mirrored":
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        two = [tf.config.LogicalDeviceConfiguration()] * 2
-        tf.config.set_logical_device_configuration(cpu, two)
-        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        strategy = two_replicas()
     elif kind == "workers":
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     else:
@@ -57,6 +93,9 @@ def main(kind, folder, epochs=None):
     with strategy.scope():
         model, teacher = network(), network()
         teacher.set_weights([w + 0.1 for w in teacher.get_weights()])
+    graph = tgp.LayerGraph.from_model(model)
+    model = tgp.prune(model, tgp.PruningPlan.from_keep_ratios(graph, 0.75))
+    assert model.distribute_strategy is strategy
     x, y = load_digits(0).train
     rows = tgp.finetune(
         model, (x[:256], y[:256]), epochs=3, teacher=teacher, batch_size=64, seed=3,

@@ -115,6 +115,8 @@ def test_settings_and_training_know_the_same_names():
         ((X, Y), {"augment": "rand_augment"}, "three channels, not of 2"),
         ((X[..., :1].repeat(3, -1), Y), {"augment": "rand_augment"}, "takes images in"),
         ((X, Y), {"augment": "mixup"}, "give one-hot rows"),
+        ((X, {"a": Y}), {"augment": "mixup"}, "mixes one label an example"),
+        ((X, X[..., 0]), {"augment": "cutmix"}, "mixes one label an example"),
         ((X[:, :, 0], Y), {"augment": "shift"}, "takes batches of images"),
         (
             tf.data.Dataset.from_tensors(({"image": X}, Y)),

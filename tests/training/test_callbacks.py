@@ -302,6 +302,15 @@ def test_a_target_that_does_not_fit_the_model_is_refused_before_the_first_step(
     assert int(model.optimizer.iterations) == 0
 
 
+def test_a_workdir_that_can_t_be_written_is_refused_before_the_first_step(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    model = _compiled(_cnn())
+    callback = GradualPruning(0.5, 1000, 2000, workdir=tmp_path / "file" / "run")
+    with pytest.raises(tgp.UserError, match=r"can't be written .* give a workdir that can"):
+        _fit(model, data, [callback])
+    assert int(model.optimizer.iterations) == 0
+
+
 KERAS_3 = """
 import os
 import numpy as np

@@ -77,6 +77,13 @@ def test_two_replicas_train_as_one(alone, tmp_path):
     _same(_result(tmp_path, "mirrored_chief_0"), alone)
 
 
+def test_a_replica_without_an_example_in_the_last_batch_adds_nothing(tmp_path):
+    _end(_start("uneven", tmp_path))
+    rows = json.loads((tmp_path / "uneven.json").read_text())
+    assert len(rows) == 3
+    assert all(np.isfinite(list(row.values())).all() for (row,) in rows.values())
+
+
 def test_two_workers_train_as_one_process_and_resume(alone, tmp_path):
     _workers(tmp_path, 2)
     checkpoints = tmp_path / "checkpoints"

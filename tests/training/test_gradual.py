@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import PruneRegistry
@@ -86,6 +87,19 @@ def test_stripped_is_plain_and_exactly_the_pruned_network(graph, plan, data):
     error = np.abs(small.predict(data[0], verbose=0) - expected).max() / expected.std()
     assert error < 1e-4
     assert tgp.count_macs(small) < 0.5 * tgp.count_macs(plain)
+
+
+def test_tfmots_summaries_show_the_channels_go(graph, plan, data, tmp_path):
+    gradual.train(graph, plan, data, epochs=2, batch_size=32, log_dir=tmp_path, verbose=0)
+    found = {}
+    for path in sorted(tmp_path.rglob("events.out.tfevents.*")):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                if "sparsity" in value.tag:
+                    found.setdefault(value.tag, []).append(float(tf.make_ndarray(value.tensor)))
+    names = ("block_conv1", "block_conv2", "down", "expand", "project", "logits")
+    shares = {f"prune_channels_{name}/mask:0/sparsity": [0.0, 0.5] for name in names}
+    assert found == shares
 
 
 def test_without_tfmots_callback_training_fails(graph, plan, data):

@@ -1,11 +1,15 @@
 """What training refuses, and what it leaves behind when it goes wrong."""
 
+import shutil
+
+import keras as keras3
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
 
 import tfgraphprune as tgp
+from tfgraphprune.training import fit
 from tfgraphprune.training.data import load_digits, split_reward
 from tfgraphprune.training.finetune import finetune
 
@@ -53,6 +57,59 @@ def test_weights_that_are_not_finite_give_way_to_those_before(data, tmp_path, ch
         np.testing.assert_array_equal(left, right)
 
 
+def keras3_model():
+    start = keras3.Input((8, 8, 1))
+    return keras3.Model(start, keras3.layers.Dense(10)(keras3.layers.Flatten()(start)))
+
+
+@pytest.mark.parametrize(
+    ("make", "settings"),
+    [(lambda: _model(), {"precision": "mixed_bfloat16"}), (keras3_model, {})],
+    ids=["mixed precision", "twin of Keras 3"],
+)
+def test_a_copy_that_is_trained_hands_back_the_weights_from_before(
+    data, monkeypatch, make, settings
+):
+    good = []
+
+    def finite(learner):
+        good.append(learner.get_weights())
+        return len(good) < 2
+
+    monkeypatch.setattr(fit, "_finite", finite)
+    model = make()
+    with pytest.raises(tgp.UserError, match="in epoch 2"):
+        finetune(model, data, epochs=2, batch_size=32, verbose=0, **settings)
+    for left, right in zip(good[0], model.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_a_disk_that_is_too_small_is_said_before_training(data, tmp_path, monkeypatch):
+    def run(free):
+        model = _model()
+        usage = shutil.disk_usage(tmp_path)._replace(free=free)
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "disk_usage", lambda folder: usage)
+            return finetune(model, data, epochs=2, checkpoint_dir=tmp_path / "c", verbose=0)
+
+    one = 2 * 4 * _model().count_params()  # weights and momentum
+    with pytest.raises(tgp.UserError, match=r"need \d+ MB more, but the disk has 0 MB left"):
+        run(2.5 * one)
+    assert not list((tmp_path / "c").iterdir())
+    rows = run(3.5 * one)
+    assert len(rows) == 2
+    assert run(0) == rows  # all is there
+
+
+def test_labels_of_a_data_set_are_checked_as_it_is_read(data):
+    batches = tf.data.Dataset.from_tensor_slices((data[0], data[1] + 1)).batch(32)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="labels must be from 0"):
+        finetune(_model(), batches, epochs=1, verbose=0)
+
+
+X = np.zeros((4, 8, 8, 1), np.float32)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -66,6 +123,12 @@ def test_weights_that_are_not_finite_give_way_to_those_before(data, tmp_path, ch
         ({"validation_data": "x"}, "validation_data must be a pair"),
         ({"model": _model(1, "sigmoid")}, "two or more classes"),
         ({"teacher": _model(7)}, "teacher's outputs have shape"),
+        (
+            {"train_data": (X, np.arange(4) - 1)},
+            "train_data must have labels from 0 to 9, .* -1 to 2",
+        ),
+        ({"train_data": (X, np.full((4, 1), 10))}, "has labels from 10 to 10"),
+        ({"validation_data": (X, np.arange(4) + 7)}, "validation_data must have labels .* 7 to 10"),
         (
             {
                 "train_data": tf.data.Dataset.from_tensors((np.zeros((4, 8, 8, 1)), np.zeros(4))),

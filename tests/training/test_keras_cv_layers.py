@@ -5,10 +5,14 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from tfgraphprune.errors import UserError
+from tfgraphprune.settings import FineTune
 from tfgraphprune.training import keras_cv_layers
 from tfgraphprune.training.augment import epoch_dataset
 from tfgraphprune.training.data import load_digits
 from tfgraphprune.training.finetune import finetune
+from tfgraphprune.training.optimize.sparsity import sparsify
+from tfgraphprune.training.recoveries.registry import check_recovery
 
 keras_cv = pytest.importorskip("keras_cv")
 
@@ -134,6 +138,58 @@ def test_weights_are_blended_so_that_each_label_keeps_its_own():
     np.testing.assert_allclose(weight, 1 + 2 * share, rtol=1e-5)
     np.testing.assert_allclose(soft[:, 1], 3 * share / (1 + 2 * share), atol=1e-5)
     assert ((share > 0.01) & (share < 0.99)).any()
+
+
+@pytest.mark.parametrize("augment", ["mixup", "cutmix"])
+@pytest.mark.parametrize("shape", [(16,), (16, 1)])
+@pytest.mark.parametrize("weigh", [False, True])
+def test_the_label_of_a_single_sigmoid_is_its_share_of_ones(augment, shape, weigh):
+    labels = np.arange(16) % 2
+    images = np.broadcast_to(labels[:, None, None, None], (16, 4, 4, 1)).astype(np.float32)
+    data = (images, labels.reshape(shape), *([np.ones(16, np.float32)] if weigh else []))
+    ((mixed, soft, *_),) = epoch_dataset(
+        data, batch_size=16, seed=0, epoch=0, augment=augment, classes=1
+    )
+    assert soft.shape == (16, 1) and soft.dtype == tf.float32
+    share = mixed.numpy().mean((1, 2, 3))
+    whole = (share == 0) | (share == 1)
+    assert whole.any() and (share > 0.3).any()
+    if augment == "mixup":
+        np.testing.assert_allclose(soft[:, 0], share, atol=1e-4)
+    else:  # KerasCV counts the part of a patch that lies outside of the image too
+        assert np.corrcoef(soft[:, 0], share)[0, 1] > 0.8
+
+
+def _compiled(loss, outputs=1):
+    start = keras.Input((8, 8, 3))
+    x = keras.layers.Flatten()(start)
+    ends = [keras.layers.Dense(10, "softmax", name=f"end{i}")(x) for i in range(outputs)]
+    model = keras.Model(start, ends if outputs > 1 else ends[0])
+    model.compile("adam", loss)
+    return model
+
+
+@pytest.mark.parametrize("augment", ["mixup", "crop_flip_cutmix"])
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (_compiled("sparse_categorical_crossentropy"), "makes soft labels, which the loss"),
+        (_compiled("categorical_crossentropy", 2), "the labels of one output, but .* has 2"),
+    ],
+)
+def test_a_compile_that_soft_labels_don_t_fit_is_refused(data, augment, model, message):
+    with pytest.raises(UserError, match=message):
+        finetune(model, data, augment=augment)
+    with pytest.raises(UserError, match=message):
+        check_recovery(FineTune(augment=augment), model, None)
+    with pytest.raises(UserError, match=message):
+        sparsify(model, data, sparsity=0.5, augment=augment)
+
+
+def test_a_compiled_softmax_learns_from_mixed_labels(data):
+    model = _compiled("categorical_crossentropy")
+    rows = finetune(model, data, epochs=2, batch_size=8, augment="mixup", verbose=0)
+    assert rows[1]["loss"] < rows[0]["loss"]
 
 
 class _Stop(keras.callbacks.Callback):

@@ -126,6 +126,42 @@ def test_an_own_training_step_is_used(images):
     assert model.count == 8 and rows[1]["loss"] < rows[0]["loss"]
 
 
+def test_an_own_training_step_takes_the_optimizer_that_is_named_and_gives_it_back(images):
+    image, x = _body()
+    model = _OwnStep(image, layers.Dense(10)(x))
+    own = keras.optimizers.Adam(0.1)
+    model.compile(own, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(*images, verbose=0)  # Keras keeps this step, which holds the optimizer
+    before = model.get_weights()
+    tgp.finetune(
+        model, images, epochs=1, optimizer="sgd", learning_rate=1e-9, weight_decay=0, verbose=0
+    )
+    for left, right in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-6)
+    assert model.optimizer is own and int(own.iterations) == 8
+    model.fit(*images, verbose=0)
+    assert int(own.iterations) == 16
+    assert max(np.abs(a - b).max() for a, b in zip(before, model.get_weights(), strict=True)) > 0.05
+
+
+def test_a_metric_of_several_values_has_a_number_for_each(images, tmp_path):
+    model, labels, _ = _logits()
+    f1 = keras.metrics.F1Score(average=None, name="f1")
+    model.compile("adam", keras.losses.CategoricalCrossentropy(from_logits=True), metrics=[f1])
+    data = images[0], labels(images[1])
+    rows = tgp.finetune(
+        model, data, epochs=1, validation_data=data, log_dir=tmp_path,
+        checkpoint_dir=tmp_path / "c", verbose=0,
+    )  # fmt: skip
+    names = [f"{part}f1_{number}" for part in ("", "val_") for number in range(10)]
+    assert set(rows[0]) == {"epoch", "loss", "val_loss", *names}
+    (events,) = tmp_path.glob("events.out.tfevents.*")
+    tags = {
+        v.tag for e in tf.compat.v1.train.summary_iterator(str(events)) for v in e.summary.value
+    }
+    assert set(names) <= tags
+
+
 def test_refused(images):
     model, _, _ = _several()
     with pytest.raises(tgp.UserError, match="same outputs"):

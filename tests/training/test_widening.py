@@ -10,8 +10,9 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.graph import LayerGraph
 from tfgraphprune.pruning import PruningPlan, prune
 from tfgraphprune.settings import FineTune
-from tfgraphprune.training import widening
+from tfgraphprune.training import fit, widening
 from tfgraphprune.training.finetune import finetune
+from tfgraphprune.training.recoveries.base import RecoveryCase
 from tfgraphprune.training.recovery import recover
 from tfgraphprune.training.widening import Widened, widened
 
@@ -100,6 +101,28 @@ def test_a_recovery_uses_it_and_ends_with_the_pruned_network(small_is_large, dig
             outputs.append(model.predict(digits.reward[0], verbose=0))
     assert len(made) == 1 and made[0].count_params() > model.count_params()
     np.testing.assert_allclose(outputs[0], outputs[1], atol=0.02 * outputs[1].std())
+
+
+def test_a_training_that_fails_hands_back_the_weights_from_before(
+    small_is_large, digits, digits_model, monkeypatch
+):
+    graph = LayerGraph.from_model(digits_model)
+    plan = PruningPlan.from_keep_ratios(graph, 0.7)
+    data = tuple(part[:128] for part in digits.train)
+    case = RecoveryCase(graph, plan, FineTune(epochs=2), data, data, digits_model)
+    narrow, epochs = case.cut(), []
+
+    def finite(learner):
+        assert learner.count_params() > narrow.count_params()
+        epochs.append(learner)
+        return len(epochs) < 2
+
+    monkeypatch.setattr(fit, "_finite", finite)
+    before = narrow.get_weights()
+    with pytest.raises(UserError, match="in epoch 2"):
+        case.train(narrow)
+    changes = [np.abs(a - b).max() for a, b in zip(before, narrow.get_weights(), strict=True)]
+    assert max(changes) > 1e-3  # those after the first epoch
 
 
 def test_a_compiled_network_keeps_its_objective_and_a_resumed_one_its_width(

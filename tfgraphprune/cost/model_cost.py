@@ -104,6 +104,21 @@ def params_cost(graph: LayerGraph) -> ProductCost:
     return _product_cost(graph, lambda weight: float(weight.weight >= 0))
 
 
+def weight_bytes_cost(graph: LayerGraph) -> ProductCost:
+    """Bytes of the weights in a float32 TFLite file, at most.
+
+    A BatchNorm is counted with two vectors (folding leaves one or none).
+    """
+
+    def bytes_of(weight: TracedWeight) -> float:
+        if weight.weight < 0:
+            return 0.0
+        name = graph.variable(weight).name.split("/")[-1]
+        return 0.0 if name.startswith("moving_") else BYTES_PER_FLOAT
+
+    return _product_cost(graph, bytes_of)
+
+
 def file_bytes_cost(graph: LayerGraph, overhead: float) -> Cost:
     """Upper estimate of the bytes of the float32 TFLite file.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfgraphprune.cost.model_cost import dense_counts, file_bytes_cost, macs_cost, params_cost
+from tfgraphprune.cost.model_cost import dense_counts, macs_cost, params_cost, weight_bytes_cost
 from tfgraphprune.cost.projection import Projection, resolve_limits
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.groups import ChannelGroup
@@ -60,7 +60,7 @@ def inspect(
         macs = macs_cost(graph)
     except UserError as error:
         notes.append(str(error))
-    params, weights = params_cost(graph), file_bytes_cost(graph, 0.0)
+    params, weights = params_cost(graph), weight_bytes_cost(graph)
     lowest = Projection.of(graph, (), Search.min_keep).lowest
     widths = []
     for name, counts in _widths(graph, lowest).items():

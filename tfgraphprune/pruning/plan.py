@@ -154,7 +154,9 @@ class PruningPlan:
             kept = {str(name): tuple(map(int, ids)) for name, ids in content["kept"].items()}
             return cls(kept, str(content["fingerprint"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"this is not a pruning plan: {error!r}.") from error
+            raise UserError(
+                f"this is not a pruning plan ({error!r}): give one that was saved."
+            ) from error
 
     def save(self, path: str | os.PathLike, overwrite: bool = False) -> None:
         """Write the plan as JSON.
@@ -176,7 +178,9 @@ class PruningPlan:
         try:
             return cls.from_dict(json.loads(Path(path).read_text()))
         except (OSError, json.JSONDecodeError) as error:
-            raise UserError(f"can't read a pruning plan from {path}: {error}.") from error
+            raise UserError(
+                f"can't read a pruning plan from {path} ({error}): give one that was saved."
+            ) from error
 
 
 def most_important(importance: np.ndarray, count: int) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,28 @@ from tfgraphprune.graph.trace import WeightAxis
 
 Swap = Callable[[Any, tuple[str, ...]], Any]
 """Given a layer of the model and its path, a layer to be put in its place, or `None`."""
+
+_NO_STRATEGY = tf.distribute.get_strategy()
+
+
+def distributed_as(model: Any) -> contextlib.AbstractContextManager:
+    """The scope of the `tf.distribute` strategy under which a model was built, if there is one.
+
+    What is built outside of it would train on one replica, and each worker for itself.
+    """
+    strategy = getattr(model, "distribute_strategy", None)
+    if strategy is None or strategy is _NO_STRATEGY or strategy is tf.distribute.get_strategy():
+        return contextlib.nullcontext()
+    return strategy.scope()
+
+
+def configuration(layer: Any) -> dict[str, Any]:
+    """A layer's configuration, also where tf_keras leaves `synchronized` of a BatchNorm out."""
+    config = layer.get_config()
+    if getattr(layer, "synchronized", False):
+        known = inspect.signature(type(layer).__init__).parameters
+        config |= {"synchronized": True} if "synchronized" in known else {}
+    return config
 
 
 class Rebuild:
@@ -48,7 +71,8 @@ class Rebuild:
             positions = kept.positions(axis.ids)
             self._axes.setdefault((axis.path, axis.weight), []).append((axis, positions))
         self.layers: dict[tuple[str, ...], Any] = {}
-        self.model = self._model(graph.program, graph.input_labels(), graph.model.name)
+        with distributed_as(graph.model):
+            self.model = self._model(graph.program, graph.input_labels(), graph.model.name)
 
     def _model(self, program: Program, inputs: list[Labels], name: str) -> Any:
         dialect = program.dialect
@@ -195,7 +219,7 @@ def _cut_shape(own: Sequence, dense: Shape, cut: Shape) -> Shape:
 
 def _config(call: Call) -> dict:
     try:
-        config = call.layer.get_config()
+        config = configuration(call.layer)
     except NotImplementedError as error:
         raise _no_config(call) from error
     activation = getattr(call.layer, "activation", None)

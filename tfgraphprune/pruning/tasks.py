@@ -171,15 +171,48 @@ def compile_alike(small: Any, model: Any) -> None:
         name: tf.nest.map_structure(fresh, value) if "metrics" in name else value
         for name, value in model._compile_config.config.items()
     }
+    settings["optimizer"] = fresh_optimizer(model, small)
+    # The own `compile` of a class has left its settings in attributes, which were handed on.
+    keras.Model.compile(small, **settings)
+
+
+def fresh_optimizer(model: Any, target: Any) -> Any:
+    """An optimizer like the one that a model was compiled with, without its slots.
+
+    What was excluded from weight decay, which an optimizer's configuration doesn't hold, is so in
+    the weights of the same names.
+
+    Args:
+        model: compiled.
+        target: whose weights the new one is for, of the same Keras.
+
+    Raises:
+        UserError: the optimizer can't be made anew.
+    """
+    optimizer = model.optimizer
     try:
-        settings["optimizer"] = type(optimizer).from_config(optimizer.get_config())
+        fresh = type(optimizer).from_config(optimizer.get_config())
     except (TypeError, ValueError, NotImplementedError) as error:
         raise UserError(
             f"the optimizer of {model.name!r}, whose class is {type(optimizer).__name__}, can't be "
             f"made anew ({error}): give it a get_config with all of its settings."
         ) from error
-    # The own `compile` of a class has left its settings in attributes, which were handed on.
-    keras.Model.compile(small, **settings)
+    # In mixed precision the optimizer is inside one that scales the loss.
+    old, new = (getattr(each, "inner_optimizer", each) for each in (optimizer, fresh))
+    keys = getattr(old, "_exclude_from_weight_decay", ())
+    excluded = {_path(v) for v in model.trainable_variables if keys and old._var_key(v) in keys}
+    pattern = getattr(old, "_exclude_from_weight_decay_pattern", None)  # of Keras 3
+    names = [pattern.pattern] if pattern else getattr(old, "_exclude_from_weight_decay_names", [])
+    if excluded or names:
+        new.exclude_from_weight_decay(
+            [v for v in target.trainable_variables if _path(v) in excluded], list(names)
+        )
+    return fresh
+
+
+def _path(variable: Any) -> str:
+    """A name that tells a variable from the others of its model."""
+    return getattr(variable, "path", variable.name)
 
 
 def _fresh_metric(metric: Any, outputs: Sequence[str]) -> Any:

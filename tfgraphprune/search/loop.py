@@ -194,10 +194,10 @@ def check_start(history: SearchHistory, outcome: Outcome, ends: bool = False) ->
     if (count == FAILURES_AT_START and not history.succeeded) or (ends and not history.answers):
         raise SearchFailedError(
             f"the first {count} evaluations of the search {history.method!r} failed, "
-            f"the last one because {outcome.error}. Check the reward data and the metric."
+            f"the last one because {outcome.error}: check the reward data and the metric."
             if not history.succeeded
             else f"the search {history.method!r} ends without a plan that was rewarded: its last "
-            f"evaluation failed because {outcome.error}. Check the reward data and the metric."
+            f"evaluation failed because {outcome.error}: check the reward data and the metric."
         )
 
 

@@ -156,7 +156,8 @@ def load_policy(folder: str | os.PathLike) -> Policy:
         hash_ = content["hash"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
-            f"{path} must be a folder with a saved policy ({_SETTINGS} and {_WEIGHTS}): {error}."
+            f"{path} must be a folder with a saved policy ({_SETTINGS} and {_WEIGHTS}), but can't "
+            f"be read ({error}): give one that policy.save wrote."
         ) from error
     critics: dict[str, list[np.ndarray]] = {}
     for name, array in arrays.items():

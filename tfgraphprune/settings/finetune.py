@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,13 +103,14 @@ class FineTune:
         for name in ("distill", "widen"):
             if not isinstance(getattr(self, name), bool):
                 raise UserError(f"{name} must be True or False, not {getattr(self, name)!r}.")
-        for name, least, below in (
-            ("weight_decay", 0, float("inf")), ("alpha", 0, 1 + 1e-9), ("label_smoothing", 0, 1),
-            ("averaging", 0, 1), ("feature_weight", 0, float("inf")),
+        for name, below, said in (
+            ("weight_decay", math.inf, "a number from 0 on"), ("alpha", 1 + 1e-9, "from 0 to 1"),
+            ("label_smoothing", 1, "from 0 to below 1"), ("averaging", 1, "from 0 to below 1"),
+            ("feature_weight", math.inf, "a number from 0 on"),
         ):  # fmt: skip
             value = getattr(self, name)
-            if not is_number(value) or not least <= value < below:
-                raise UserError(f"{name} must be from {least} to {below:.0f}, not {value!r}.")
+            if not is_number(value) or not 0 <= value < below:
+                raise UserError(f"{name} must be {said}, not {value!r}.")
         if not is_number(self.temperature) or not 0 < self.temperature < float("inf"):
             raise UserError(f"temperature must be a positive number, not {self.temperature!r}.")
         one_of("recovery", self.recovery, RECOVERIES)

@@ -143,8 +143,8 @@ def export_tflite(
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
         raise UserError(
-            f"The model {model.name!r} could not be converted to TFLite ({quantization}): "
-            f"{reason.strip()}"
+            f"TFLite's converter refused the model {model.name!r} as {quantization}, because "
+            f"{reason.strip().rstrip('.')}: try another quantization, or replace that layer."
         ) from error
     content = with_metadata(content, values)
     _write(target, content)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfgraphprune.batches import Data, is_dataset, length, rows_of, tuples_of
 from tfgraphprune.errors import UserError
 from tfgraphprune.training.keras_cv_layers import cutmix, mixup, rand_augment, require_keras_cv
+from tfgraphprune.training.labels import one_hot
 
 _CHECKED_EXAMPLES = 256
 
@@ -54,7 +55,8 @@ def epoch_dataset(
         seed: with `epoch` decides order and augmentation; of each batch, its number does too.
         epoch: number of the epoch, from 0.
         augment: a name in `AUGMENTATIONS`, or none.
-        classes: number of classes, for soft labels where the labels are indices.
+        classes: number of classes, for soft labels where the labels are indices; with 1, labels
+            are numbers, such as those of a single sigmoid, and mixed as they are.
 
     Raises:
         UserError: an unknown name, or data that this augmentation can't change.
@@ -185,11 +187,8 @@ def _change(augment: str | None, classes: int | None, spec: tuple) -> Callable[.
             f"augment={augment!r} changes colours, so it takes images of three channels, not of "
             f"{spec[0].shape[-1]}: use another augmentation."
         )
-    if chosen.mix is not None and classes is None and spec[1].shape.rank != 2:
-        raise UserError(
-            f"augment={augment!r} makes soft labels, for which it must know the classes: give "
-            "one-hot rows."
-        )
+    if chosen.mix is not None:
+        _check_mixed_labels(augment, classes, spec[1])
 
     def change(batch: tuple, seed: tf.Tensor) -> tuple:
         images, labels, *weights = batch
@@ -202,6 +201,19 @@ def _change(augment: str | None, classes: int | None, spec: tuple) -> Callable[.
     return change
 
 
+def _check_mixed_labels(augment: str | None, classes: int | None, labels: Any) -> None:
+    if not isinstance(labels, tf.TensorSpec) or labels.shape.rank not in (None, 1, 2):
+        raise UserError(
+            f"augment={augment!r} mixes one label an example, [b] or [b, k], not {labels!r}: use "
+            "another augmentation."
+        )
+    if classes is None and labels.shape.rank != 2:
+        raise UserError(
+            f"augment={augment!r} makes soft labels, for which it must know the classes: give "
+            "one-hot rows."
+        )
+
+
 def _mixed(
     mix: Callable[..., tuple[tf.Tensor, tf.Tensor]],
     images: tf.Tensor,
@@ -211,8 +223,10 @@ def _mixed(
     seed: tf.Tensor,
 ) -> tuple:
     """The batch with soft labels; an example's part in a mixture counts by its weight."""
-    if labels.shape.rank != 2 or labels.shape[1] == 1:
-        labels = tf.one_hot(tf.cast(tf.reshape(labels, [-1]), tf.int32), classes)
+    if classes == 1:  # a sigmoid or a value
+        labels = tf.reshape(labels, [-1, 1])
+    elif labels.shape.rank != 2 or labels.shape[1] == 1:
+        labels = one_hot(labels, classes)
     labels = tf.cast(labels, tf.float32)
     seed = _stream(seed, -1)
     if not weights:

@@ -19,6 +19,7 @@ from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.ranking import rank_globally
 from tfgraphprune.pruning.surgery import prune
 from tfgraphprune.settings import Budget, Schedule
+from tfgraphprune.training.checkpoints import make_folder
 from tfgraphprune.training.kernel_masks import KernelMasks, normalised
 from tfgraphprune.training.schedules import progress
 from tfgraphprune.workdir import write_atomically
@@ -103,7 +104,7 @@ class GradualPruning(keras.callbacks.Callback):
         self._gone = -1.0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Read the model, and refuse a target that can't be met."""
+        """Read the model, and refuse a target that can't be met or a workdir without access."""
         optimizer = self._optimizer or getattr(self.model, "optimizer", None)
         if not hasattr(optimizer, "iterations"):
             raise UserError(
@@ -116,6 +117,8 @@ class GradualPruning(keras.callbacks.Callback):
             self._masks = self.plan = None
             self._gone = -1.0
         self._refuse(self._graph)
+        if self._file is not None:
+            make_folder(self._file.parent, "workdir")
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Decide which channels go, once the training is there."""
@@ -188,7 +191,6 @@ class GradualPruning(keras.callbacks.Callback):
             order = np.argsort(np.asarray(importance[name])[going], kind="stable")
             self._order[name] = going[order].tolist()
         if self._file is not None:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
             content = {
                 "target": _described(self._target),
                 "schedule": vars(self._schedule),

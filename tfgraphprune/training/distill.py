@@ -9,6 +9,8 @@ import tf_keras as keras
 
 from tfgraphprune.outputs import gives_probabilities, log_probabilities
 from tfgraphprune.training.features import FeatureMatch
+from tfgraphprune.training.labels import one_hot
+from tfgraphprune.training.teaching import mean
 
 
 class Distiller(keras.Model):
@@ -74,7 +76,7 @@ class Distiller(keras.Model):
             losses += self._alpha * heat**2 * divergence
         if sample_weight is not None:
             losses *= tf.cast(tf.reshape(sample_weight, tf.shape(losses)), losses.dtype)
-        loss = tf.reduce_mean(losses) + sum(self.student.losses)
+        loss = mean(losses) + sum(self.student.losses)
         if self._features is not None:
             loss += sum(self._features.losses)
         self._mean_loss.update_state(loss, tf.shape(losses)[0])
@@ -102,5 +104,5 @@ def _distribution(y: tf.Tensor, classes: tf.Tensor, smoothing: float) -> tf.Tens
     if y.shape.rank == 2 and y.shape[-1] != 1:
         target = tf.cast(y, tf.float32)
     else:
-        target = tf.one_hot(tf.cast(tf.reshape(y, [-1]), tf.int32), classes)
+        target = one_hot(y, classes)
     return target * (1 - smoothing) + smoothing / tf.cast(classes, tf.float32)

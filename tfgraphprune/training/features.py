@@ -14,6 +14,7 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph, LayerNode
 from tfgraphprune.graph.rules import is_op
 from tfgraphprune.pruning.plan import PruningPlan
+from tfgraphprune.training.teaching import mean
 
 _EPSILON = 1e-7
 
@@ -117,8 +118,9 @@ class FeatureMatch(keras.layers.Layer):
         for pair, mine, theirs in zip(self._pairs, learned, taught, strict=True):
             same = tf.gather(tf.cast(theirs, tf.float32), pair.kept, axis=pair.axis + 1)
             same = tf.stop_gradient(same)
-            error = tf.reduce_mean(tf.math.squared_difference(tf.cast(mine, tf.float32), same))
-            self.add_loss(self._share * error / (tf.math.reduce_variance(same) + _EPSILON))
+            error = mean(tf.math.squared_difference(tf.cast(mine, tf.float32), same))
+            variance = mean(tf.math.squared_difference(same, mean(same)))
+            self.add_loss(self._share * error / (variance + _EPSILON))
         return outputs
 
 

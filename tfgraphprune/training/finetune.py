@@ -5,27 +5,31 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import tf_keras as keras
+import tensorflow as tf
 
 from tfgraphprune.batches import Data, check, is_dataset, length
 from tfgraphprune.errors import UserError
 from tfgraphprune.keras3 import copy_weights, is_keras3_model, twin
+from tfgraphprune.outputs import loss_name
 from tfgraphprune.settings.finetune import PRECISIONS
-from tfgraphprune.training.augment import resolve_augmentation
+from tfgraphprune.training.augment import epoch_dataset, resolve_augmentation
 from tfgraphprune.training.class_weights import weighted
+from tfgraphprune.training.distill import Distiller
 from tfgraphprune.training.features import FeatureMatch, FeaturePair
 from tfgraphprune.training.fit import OnEpoch, Row, fit
+from tfgraphprune.training.labels import check_labels
 from tfgraphprune.training.moving_averages import catch_up
-from tfgraphprune.training.objectives import check_losses_stay, is_compiled, learner
+from tfgraphprune.training.objectives import (
+    CompiledDistiller,
+    check_losses_stay,
+    is_compiled,
+    learner,
+)
+from tfgraphprune.training.optimizers import LEARNING_RATES, new_optimizer, stepping_by
 from tfgraphprune.training.precision import in_precision, scaled_optimizer
-
-LEARNING_RATES = {"sgd": 0.05, "adam": 3e-3}
-"""Peaks of the cosine schedule."""
-
-_WARMUP_SHARE = 0.05
-_NO_DECAY = ("gamma", "beta", "bias")
 
 
 def finetune(
@@ -61,9 +65,10 @@ def finetune(
     the first twentieth of the steps and falls along a cosine to 0; weight decay skips biases and
     BatchNorm. A compiled model, of any outputs, keeps its losses and metrics, and its optimizer
     (made anew from its configuration) unless one is named here; a class with a `train_step` of its
-    own is trained by that, without the teacher. After a training too short for BatchNorm's moving
-    averages (fewer than `10 / (1 - momentum)` steps), they are estimated on the training data; the
-    rows, and validation after each epoch, show the averages as they were.
+    own is trained by that, without the teacher, and gets its own optimizer back. After a training
+    too short for BatchNorm's moving averages (fewer than `10 / (1 - momentum)` steps), they are
+    estimated on the training data; the rows, and validation after each epoch, show the averages as
+    they were.
 
     A model that was built under a `tf.distribute` strategy (`MirroredStrategy`, or
     `MultiWorkerMirroredStrategy` with TF_CONFIG) is trained under it; call this in every worker, on
@@ -105,7 +110,9 @@ def finetune(
         A row for each epoch: epoch, loss, accuracy, and `val_...` with validation data.
 
     Raises:
-        UserError: a setting or data that can't be used, or a loss that is not finite.
+        UserError: a setting or data that can't be used, or a loss that is not finite; the model
+            then has the weights from before that epoch.
+        tf.errors.InvalidArgumentError: a data set has a label that is none of the classes.
     """
     if is_keras3_model(model):
         check_losses_stay(model, "the training of a Keras 3 model")
@@ -113,9 +120,10 @@ def finetune(
         made = twin(model)
         if is_keras3_model(teacher):
             settings["teacher"] = twin(teacher)
-        rows = finetune(made, **settings)
-        copy_weights(made, model)
-        return rows
+        try:
+            return finetune(made, **settings)
+        finally:  # after a failure the weights from before are kept
+            copy_weights(made, model)
     check(train_data, "train_data")
     if optimizer is not None and optimizer not in LEARNING_RATES:
         raise UserError(f"optimizer must be one of {tuple(LEARNING_RATES)}, not {optimizer!r}.")
@@ -126,7 +134,7 @@ def finetune(
     resolve_augmentation(augment)
     if validation_data is not None:
         check(validation_data, "validation_data")
-    check_settings(model, precision, label_smoothing, optimizer, learning_rate)
+    check_settings(model, precision, label_smoothing, optimizer, learning_rate, augment)
     if class_weight:
         train_data = weighted(train_data, class_weight, model)
     with model.distribute_strategy.scope():
@@ -135,36 +143,46 @@ def finetune(
         if feature_weight:
             features = FeatureMatch(trained, teacher, feature_pairs, feature_weight)
         taught = learner(trained, teacher, alpha, temperature, label_smoothing, features)
+        if isinstance(taught, Distiller):
+            check_labels(train_data, "train_data", model.output_shape[-1])
+            if validation_data is not None:
+                check_labels(validation_data, "validation_data", model.output_shape[-1])
         if epochs == 0:
             return []
+        if isinstance(taught, CompiledDistiller):
+            taught.measure(epoch_dataset(train_data, batch_size=batch_size, seed=seed, epoch=0))
         steps = epochs * steps_an_epoch(train_data, batch_size)
-        chosen = _optimizer(model, optimizer, learning_rate, steps, weight_decay)
+        chosen = new_optimizer(model, optimizer, learning_rate, steps, weight_decay)
         chosen = scaled_optimizer(chosen, precision)
         if taught is model:
-            model.optimizer = chosen
+            stepping: AbstractContextManager = stepping_by(chosen, model)
         else:
+            stepping = nullcontext()
             metrics = None if is_compiled(model) else ["accuracy"]
             taught.compile(
                 optimizer=chosen, metrics=metrics, jit_compile=False, run_eagerly=model.run_eagerly
             )
-        rows = fit(
-            taught,
-            train_data,
-            epochs=epochs,
-            batch_size=batch_size,
-            seed=seed,
-            augment=augment,
-            validation_data=validation_data,
-            weights_of=trained,
-            averaging=averaging,
-            checkpoint_dir=checkpoint_dir,
-            log_dir=log_dir,
-            callbacks=callbacks,
-            on_epoch=on_epoch,
-            verbose=verbose,
-        )
-        if trained is not model:
-            model.set_weights(trained.get_weights())
+        try:
+            with stepping:
+                rows = fit(
+                    taught,
+                    train_data,
+                    epochs=epochs,
+                    batch_size=batch_size,
+                    seed=seed,
+                    augment=augment,
+                    validation_data=validation_data,
+                    weights_of=trained,
+                    averaging=averaging,
+                    checkpoint_dir=checkpoint_dir,
+                    log_dir=log_dir,
+                    callbacks=callbacks,
+                    on_epoch=on_epoch,
+                    verbose=verbose,
+                )
+        finally:  # after a failure the weights from before are kept
+            if trained is not model:
+                model.set_weights(trained.get_weights())
         catch_up(
             model, train_data, steps=steps, epochs=epochs, batch_size=batch_size, seed=seed,
             augment=augment,
@@ -178,6 +196,7 @@ def check_settings(
     label_smoothing: float,
     optimizer: str | None,
     learning_rate: float | None,
+    augment: str | None,
 ) -> None:
     """Refuse settings that a model's own compile leaves no room for.
 
@@ -203,6 +222,24 @@ def check_settings(
             "label_smoothing can't be added to the loss that the model was compiled with: give "
             "that loss label_smoothing, or leave the model uncompiled."
         )
+    if resolve_augmentation(augment).mix is not None:
+        _check_soft_labels(model, augment)
+
+
+def _check_soft_labels(model: Any, augment: str | None) -> None:
+    """Refuse a compiled model whose labels can't be mixed."""
+    if len(tf.nest.flatten(model.outputs)) > 1:
+        raise UserError(
+            f"augment={augment!r} mixes the labels of one output, but {model.name!r} has "
+            f"{len(model.outputs)}: use another augmentation."
+        )
+    for loss in tf.nest.flatten(model.loss):
+        if loss is not None and "sparse" in loss_name(loss):
+            raise UserError(
+                f"augment={augment!r} makes soft labels, which the loss that {model.name!r} was "
+                f"compiled with ({loss_name(loss)}) can't take: compile it with "
+                "CategoricalCrossentropy, and give one-hot rows."
+            )
 
 
 def _check_numbers(
@@ -230,28 +267,6 @@ def _check_numbers(
     ):
         if not holds:
             raise UserError(f"{name} must be {range_}, not {value!r}.")
-
-
-def _optimizer(
-    model: Any, name: str | None, rate: float | None, steps: int, weight_decay: float
-) -> Any:
-    """A new optimizer: one of ours, or, where none is named, that of a compiled model."""
-    if name is None and is_compiled(model):
-        return type(model.optimizer).from_config(model.optimizer.get_config())
-    warmup = max(1, round(steps * _WARMUP_SHARE))
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        max(1, steps - warmup),
-        warmup_target=LEARNING_RATES[name or "sgd"] if rate is None else rate,
-        warmup_steps=warmup,
-    )
-    if name == "adam":
-        return keras.optimizers.Adam(schedule)
-    optimizer = keras.optimizers.SGD(
-        schedule, momentum=0.9, nesterov=True, weight_decay=weight_decay or None
-    )
-    optimizer.exclude_from_weight_decay(var_names=list(_NO_DECAY))
-    return optimizer
 
 
 def steps_an_epoch(data: Data, batch_size: int) -> int:

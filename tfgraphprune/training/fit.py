@@ -7,7 +7,6 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,20 @@ from tfgraphprune.batches import Data, as_dataset
 from tfgraphprune.errors import UserError
 from tfgraphprune.training.augment import epoch_dataset
 from tfgraphprune.training.averaging import WeightAverage
+from tfgraphprune.training.checkpoints import (
+    HISTORY,
+    KEPT,
+    STOPPED,
+    Row,
+    check_space,
+    folder_of_worker,
+    make_folder,
+    restore,
+    stopped_at,
+)
 from tfgraphprune.workdir import write_atomically
 
-Row = dict[str, Any]
 OnEpoch = Callable[[Row], None]
-
-_STOPPED = "stopped"
-"""File beside the checkpoints: the epoch after which a callback has ended the training."""
 
 
 def fit(
@@ -70,11 +76,12 @@ def fit(
         verbose: as in Keras; by default bars on a terminal and a line an epoch elsewhere.
 
     Returns:
-        A row for each epoch: `epoch` from 1, and Keras' figures.
+        A row for each epoch: `epoch` from 1, and Keras' figures; those of a metric of several
+        values, such as `F1Score(average=None)`, are numbered: `f1_score_0`, `f1_score_1`.
 
     Raises:
-        UserError: a checkpoint_dir that can't be written, or the loss or a weight is no longer
-            finite; the weights are then those before the epoch.
+        UserError: a checkpoint_dir that can't be written or has too little space left, or the
+            loss or a weight is no longer finite; the weights are then those before the epoch.
     """
     if hasattr(model.optimizer, "build"):
         model.optimizer.build(model.trainable_variables)
@@ -82,16 +89,19 @@ def fit(
     average = WeightAverage(learner, averaging) if averaging else None
     kept = {"average": average} if average else {}
     state = tf.train.Checkpoint(model=learner, optimizer=model.optimizer, **kept)
-    folder = _folder(checkpoint_dir)
+    folder = folder_of_worker(checkpoint_dir)
     manager, rows = None, list[Row]()
     if folder is not None:
-        _make(folder)
-        manager = tf.train.CheckpointManager(state, str(folder), max_to_keep=2)
-        rows = _restore(state, manager, folder)
+        make_folder(folder, "checkpoint_dir")
+        manager = tf.train.CheckpointManager(state, str(folder), max_to_keep=KEPT)
+        rows = restore(state, manager, folder)
     writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else None
     held = as_dataset(validation_data, batch_size) if validation_data is not None else None
-    if folder is not None and rows and _stopped_at(folder) == len(rows):
+    if folder is not None and rows and stopped_at(folder) == len(rows):
         return _averaged(average, rows)
+    if folder is not None and len(rows) < epochs:
+        averages = average.averages if average else []
+        check_space(folder, [*learner.weights, *model.optimizer.variables(), *averages])
     verbosity = _bars() if verbose == "auto" else verbose
     run: _OneRun | None = None
     shape = learner.output_shape
@@ -117,7 +127,7 @@ def fit(
             callbacks=run,
             verbose=verbosity,
         )
-        row = {name: float(values[-1]) for name, values in history.history.items()}
+        row = _figures(history.history)
         # The last step can spoil the weights after its loss was finite, and ReLU can hide a NaN.
         loss = row.get("loss", 0.0)  # a train_step of the user's may give its losses other names
         if not math.isfinite(loss) or not _finite(learner):
@@ -136,9 +146,9 @@ def fit(
                     tf.summary.scalar(name, value)
         if manager is not None and folder is not None:
             # History first: a kill between the two leaves rows that restoring cuts off again.
-            write_atomically(folder / "history.json", json.dumps(rows))
+            write_atomically(folder / HISTORY, json.dumps(rows))
             if run.stopped:
-                write_atomically(folder / _STOPPED, str(epoch + 1))
+                write_atomically(folder / STOPPED, str(epoch + 1))
             manager.save(checkpoint_number=epoch + 1)
         if run.stopped:
             break
@@ -147,32 +157,20 @@ def fit(
     return _averaged(average, rows)
 
 
+def _figures(history: Mapping[str, Sequence[Any]]) -> Row:
+    """The last value of each of Keras' figures, which may be several numbers."""
+    row: Row = {}
+    for name, values in history.items():
+        value = np.ravel(values[-1]).tolist()
+        names = [name] if len(value) == 1 else [f"{name}_{i}" for i in range(len(value))]
+        row |= zip(names, map(float, value), strict=True)
+    return row
+
+
 def _averaged(average: WeightAverage | None, rows: list[Row]) -> list[Row]:
     if average is not None:
         average.use()
     return rows
-
-
-def _folder(checkpoint_dir: str | os.PathLike | None) -> Path | None:
-    """Where this worker keeps its checkpoints: all must save, each in a place of its own."""
-    if checkpoint_dir is None:
-        return None
-    resolver = tf.distribute.get_strategy().cluster_resolver
-    kind, number = getattr(resolver, "task_type", None), getattr(resolver, "task_id", None)
-    chief = kind == "chief" or "chief" not in (resolver.cluster_spec().jobs if resolver else ())
-    first = not number and chief
-    return Path(checkpoint_dir) if first else Path(checkpoint_dir) / f"{kind}_{number}"
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / _STOPPED).exists()  # where it may not be entered
-        reason = "" if os.access(folder, os.W_OK) else "Permission denied"
-    except OSError as error:
-        reason = str(error.strerror)
-    if reason:
-        raise UserError(f"{folder} can't be written ({reason}): give a checkpoint_dir that can.")
 
 
 def _finite(model: Any) -> bool:
@@ -227,49 +225,3 @@ class _OneEpoch(keras.callbacks.Callback):
 
 def _bars() -> int:
     return 1 if sys.stdout.isatty() else 2
-
-
-def _restore(state: Any, manager: Any, folder: Path) -> list[Row]:
-    """Restore the newest whole checkpoint, and return the rows of the epochs up to it.
-
-    Workers of a cluster agree on one: a kill may leave some of them an epoch behind.
-    """
-    numbers = {int(path.rsplit("-", 1)[1]): path for path in manager.checkpoints}
-    while True:
-        rows = _newest(state, numbers, folder)
-        found = _of_workers(len(rows) if rows or not manager.checkpoints else -1)
-        if min(found) == max(found) >= 0:
-            return rows
-        if min(found) <= 0:  # all workers come here, so none waits for another
-            raise UserError(
-                f"no checkpoint in {folder} can be read, or not by all workers: delete the folder "
-                "to train from the start."
-            )
-        numbers = {n: path for n, path in numbers.items() if n <= min(found)}
-
-
-def _stopped_at(folder: Path) -> int:
-    """The epoch after which a callback has ended the training, 0 for none."""
-    path = folder / _STOPPED
-    return int(path.read_text() or 0) if path.exists() else 0
-
-
-def _newest(state: Any, numbers: Mapping[int, str], folder: Path) -> list[Row]:
-    for done in sorted(numbers, reverse=True):
-        try:
-            rows = json.loads((folder / "history.json").read_text())
-            state.restore(numbers[done]).expect_partial()
-        except (OSError, ValueError, IndexError, tf.errors.OpError):
-            continue
-        if len(rows) >= done:
-            return rows[:done]
-    return []
-
-
-def _of_workers(number: int) -> list[int]:
-    """The number of each worker of a cluster."""
-    strategy = tf.distribute.get_strategy()
-    if getattr(strategy.cluster_resolver, "task_type", None) is None:
-        return [number]
-    own = strategy.run(tf.function(lambda: tf.constant([number])))
-    return strategy.gather(own, axis=0).numpy().tolist()

@@ -18,7 +18,7 @@ from tfgraphprune.graph.groups import ChannelGroup, GroupAxis
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.criteria import Criterion, resolve_criterion
 from tfgraphprune.pruning.plan import PruningPlan
-from tfgraphprune.pruning.rebuild import Rebuild
+from tfgraphprune.pruning.rebuild import Rebuild, distributed_as
 from tfgraphprune.pruning.tasks import compile_alike
 from tfgraphprune.training.finetune import finetune, steps_an_epoch
 from tfgraphprune.training.fit import Row
@@ -174,7 +174,8 @@ def wrap(
             return PruneChannels(layer, gates[id(layer)], final, decay)
         return layer
 
-    wrapped = keras.models.clone_model(copy, clone_function=clone)
+    with distributed_as(copy):
+        wrapped = keras.models.clone_model(copy, clone_function=clone)
     compile_alike(wrapped, graph.model)
     return wrapped
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import tensorflow as tf
@@ -10,10 +11,9 @@ from absl import logging
 
 from tfgraphprune.errors import UserError
 from tfgraphprune.outputs import check_classifier, loss_name, scores_classes
+from tfgraphprune.training import teaching
 from tfgraphprune.training.distill import Distiller
 from tfgraphprune.training.features import FeatureMatch
-
-_EPSILON = 1e-7
 
 
 def is_compiled(model: Any) -> bool:
@@ -107,7 +107,10 @@ class CompiledDistiller(keras.Model):
     For each output the teacher's part fits what the user's loss says the output is: softmax or
     its logits (a `...Crossentropy` over classes) as in Hinton et al., arXiv 1503.02531; sigmoids or
     their logits (`BinaryCrossentropy`) likewise with a Bernoulli distribution a unit; the mean
-    squared difference, in units of the teacher's variance in the batch, for everything else.
+    squared difference, in units of the teacher's variance (see `measure`), for everything else. A
+    crossentropy without `from_logits` is taken to be of logits where no softmax or sigmoid makes
+    the output. The compile's `loss_weights` count here too; outputs without a loss, and those of
+    whole numbers, have no part.
 
     Args:
         student: a compiled model of any number of outputs.
@@ -143,6 +146,19 @@ class CompiledDistiller(keras.Model):
                 "teacher with the same outputs."
             )
         self._taught = keras.metrics.Mean("distillation")
+        models = (teacher, student) if teacher is not None else ()
+        self._shares = list(zip(*map(teaching.probabilities, models), strict=True))
+        self._variances = [1.0] * len(student.outputs)
+
+    def measure(self, batches: Iterable[Any]) -> None:
+        """Take the variances of the teacher's outputs from examples; without it they are 1.
+
+        Args:
+            batches: `(x, ...)` tuples, of which the first 256 examples are looked at.
+        """
+        losses = [loss for loss in tf.nest.flatten(self.student.loss) if loss is not None]
+        if self.teacher is not None and not all(map(teaching.is_crossentropy, losses)):
+            self._variances = teaching.variances(self.teacher, batches)
 
     @property
     def trainable_variables(self) -> list:
@@ -169,44 +185,35 @@ class CompiledDistiller(keras.Model):
         loss = student.compiled_loss(y, y_pred, sample_weight, regularization_losses=student.losses)
         if self.teacher is None:
             return loss
-        outputs = [tf.stop_gradient(t) for t in tf.nest.flatten(self.teacher(x, training=False))]
-        losses = tf.nest.flatten(student.compiled_loss._losses)
-        learned = tf.nest.flatten(y_pred)
-        part = tf.add_n(
-            [self._divergence(*each) for each in zip(losses, outputs, learned, strict=True)]
-        )
-        self._taught.update_state(part)
+        part = self._teachers_part(x, tf.nest.flatten(y_pred))
+        self._taught.update_state(part, tf.shape(tf.nest.flatten(y_pred)[0])[0])
         part *= self._alpha
         if self._features is not None:
             part += sum(self._features.losses)
         # Keras has divided its own loss by the replicas, over which gradients are summed.
         part /= tf.distribute.get_strategy().num_replicas_in_sync
-        return (1 - self._alpha) * loss + part
+        return (1 - self._alpha) * loss + tf.cast(part, loss.dtype)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
         """The metrics that the user compiled."""
         results = self.student.compute_metrics(x, y, y_pred, sample_weight)
         return {**results, self._taught.name: self._taught.result()} if self.teacher else results
 
-    def _divergence(self, loss: Any, taught: tf.Tensor, learned: tf.Tensor) -> tf.Tensor:
-        name = loss_name(loss)
-        heat = self._temperature
-        if "crossentropy" not in name:
-            scale = tf.math.reduce_variance(taught) + _EPSILON
-            return tf.reduce_mean(tf.math.squared_difference(taught, learned)) / scale
-        logits = [_logits(t, loss, "binary" in name) / heat for t in (taught, learned)]
-        if "binary" in name:
-            shares = tf.sigmoid(logits[0])
-            difference = tf.nn.sigmoid_cross_entropy_with_logits(shares, logits[1])
-            least = tf.nn.sigmoid_cross_entropy_with_logits(shares, logits[0])
-            return heat**2 * tf.reduce_mean(tf.reduce_sum(difference - least, -1))
-        logs = [tf.nn.log_softmax(each) for each in logits]
-        return heat**2 * tf.reduce_mean(tf.reduce_sum(tf.exp(logs[0]) * (logs[0] - logs[1]), -1))
-
-
-def _logits(outputs: tf.Tensor, loss: Any, binary: bool) -> tf.Tensor:
-    config = getattr(loss, "_fn_kwargs", {})
-    if config.get("from_logits", False):
-        return outputs
-    share = tf.clip_by_value(outputs, _EPSILON, 1 - _EPSILON)
-    return tf.math.log(share) - tf.math.log1p(-share) if binary else tf.math.log(share)
+    def _teachers_part(self, x: Any, learned: list[tf.Tensor]) -> tf.Tensor:
+        """The weighted sum over the outputs."""
+        compiled = self.student.compiled_loss
+        outputs = tf.nest.flatten(self.teacher(x, training=False))
+        parts = [tf.zeros([])]
+        for loss, weight, taught, mine, shares, variance in zip(
+            compiled._losses, compiled._loss_weights, outputs, learned, self._shares,
+            self._variances, strict=True,
+        ):  # fmt: skip
+            if loss is None or not mine.dtype.is_floating:
+                continue
+            pair = tf.stop_gradient(tf.cast(taught, tf.float32)), tf.cast(mine, tf.float32)
+            if teaching.is_crossentropy(loss):
+                part = teaching.class_divergence(loss, pair, shares, self._temperature)
+            else:
+                part = teaching.mean(tf.math.squared_difference(*pair)) / variance
+            parts.append(part if weight is None else weight * part)
+        return tf.add_n(parts)

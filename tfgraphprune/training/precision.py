@@ -8,6 +8,7 @@ from typing import Any
 import tf_keras as keras
 
 from tfgraphprune.errors import UserError
+from tfgraphprune.pruning.rebuild import configuration, distributed_as
 
 
 def in_precision(model: Any, precision: str) -> Any:
@@ -28,13 +29,14 @@ def in_precision(model: Any, precision: str) -> Any:
     def clone(layer: Any) -> Any:
         if isinstance(layer, keras.Model):
             return keras.models.clone_model(layer, clone_function=clone)
-        config = layer.get_config()
+        config = configuration(layer)
         if "dtype" in config:
             config["dtype"] = "float32" if id(layer) in last else precision
         return type(layer).from_config(config)
 
     try:
-        copy = keras.models.clone_model(model, clone_function=clone)
+        with distributed_as(model):
+            copy = keras.models.clone_model(model, clone_function=clone)
     except (ValueError, TypeError, NotImplementedError) as error:
         raise UserError(
             f"{model.name!r} can't be copied for precision={precision!r} "

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import tfgraphprune as tgp
 from tests.training.optimize.networks import trained
+from tfgraphprune.training.optimize.stage import default_rate
 
 STEPS = {
     "sparsify": {"sparsity": 0.5},
@@ -48,6 +49,19 @@ def test_a_model_of_keras_3_comes_back_as_one(digits):
     assert (np.asarray(result.model.get_layer("conv").kernel) == 0).mean() == 0.5
     with pytest.raises(tgp.UserError, match="quantize_aware needs a program"):
         tgp.quantize_aware(model, digits.train)
+
+
+@pytest.mark.parametrize(
+    ("compiled", "optimizer", "expected"),
+    [(False, None, 0.5), (False, "adam", 0.1), (True, None, None), (True, "adam", 0.1)],
+)
+def test_the_rate_is_that_of_the_step_unless_a_compiled_optimizer_has_its_own(
+    compiled, optimizer, expected
+):
+    model = trained_copy(trained("plain"))
+    if compiled:
+        model.compile("adam", "mse")
+    assert default_rate(model, optimizer, {"sgd": 0.5, "adam": 0.1}) == expected
 
 
 BESIDE = """

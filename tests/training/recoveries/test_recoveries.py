@@ -84,11 +84,12 @@ def test_no_epochs_only_cut(graph, plan, data, name):
 
 
 @pytest.mark.parametrize("name", ["one_shot", "reconstruct", "scratch_e", "scratch_b"])
-def test_fit_fn_replaces_the_training(graph, plan, data, name):
+@pytest.mark.parametrize("returns", [True, False])
+def test_fit_fn_replaces_the_training(graph, plan, data, name, returns):
     def fit_fn(model, teacher):
         assert teacher is graph.model
         model.get_layer("logits").bias.assign(np.full(10, 7.0))
-        return model
+        return model if returns else None
 
     settings = FineTune(epochs=5, recovery=name)
     found = recover(graph, plan, settings, data, data, fit_fn=fit_fn)

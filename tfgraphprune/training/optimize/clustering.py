@@ -11,7 +11,12 @@ from tfgraphprune.batches import Data
 from tfgraphprune.errors import ToleranceError, UserError
 from tfgraphprune.training.finetune import finetune
 from tfgraphprune.training.moving_averages import estimate_averages
-from tfgraphprune.training.optimize.stage import Optimized, check_training, run_stage
+from tfgraphprune.training.optimize.stage import (
+    Optimized,
+    check_training,
+    default_rate,
+    run_stage,
+)
 from tfgraphprune.training.optimize.wrapping import kernel_layers, layer_at, wrap_kernels
 
 LEARNING_RATES = {"sgd": 5e-3, "adam": 3e-4}
@@ -26,7 +31,7 @@ def cluster(
     preserve_sparsity: bool = False,
     epochs: int = 5,
     skip: Sequence[str] = (),
-    optimizer: str = "sgd",
+    optimizer: str | None = None,
     learning_rate: float | None = None,
     **training: Any,
 ) -> Optimized:
@@ -44,7 +49,8 @@ def cluster(
         epochs: passes over the data; 0 takes the values of k-means++.
         skip: names or patterns of layers to leave as they are.
         optimizer: as in `finetune`.
-        learning_rate: its peak; by default `LEARNING_RATES`.
+        learning_rate: its peak; by default `LEARNING_RATES`, or that of a compiled model's own
+            optimizer.
         training: further arguments of `finetune`, such as `teacher`, `seed`, `checkpoint_dir`.
 
     Returns:
@@ -58,9 +64,10 @@ def cluster(
     least = 3 if preserve_sparsity else 2
     if not isinstance(clusters, int | np.integer) or clusters < least:
         raise UserError(f"clusters must be a whole number of at least {least}, not {clusters!r}.")
+    chosen = {"optimizer": optimizer, "learning_rate": learning_rate}
+    check_training(model, train_data, {**chosen, **training})
     if learning_rate is None:
-        learning_rate = LEARNING_RATES.get(optimizer)
-    check_training(model, train_data, training)
+        learning_rate = default_rate(model, optimizer, LEARNING_RATES)
     settings = {
         "clusters": int(clusters),
         "preserve_sparsity": preserve_sparsity,

@@ -13,7 +13,7 @@ from tfgraphprune.legacy_keras import serves_tf_keras
 from tfgraphprune.pruning.masking import copy_model
 from tfgraphprune.pruning.tasks import compile_alike
 from tfgraphprune.training.finetune import finetune
-from tfgraphprune.training.optimize.stage import Optimized, check_training
+from tfgraphprune.training.optimize.stage import Optimized, check_training, default_rate
 
 PRESERVE = (None, "sparsity", "clusters", "both")
 
@@ -34,7 +34,7 @@ def quantize_aware(
     preserve: str | None = None,
     batch_size: int = 64,
     skip: Sequence[str] = (),
-    optimizer: str = "sgd",
+    optimizer: str | None = None,
     learning_rate: float | None = None,
     **training: Any,
 ) -> Optimized:
@@ -54,7 +54,8 @@ def quantize_aware(
         batch_size: for arrays.
         skip: names or patterns of layers to leave in float.
         optimizer: as in `finetune`.
-        learning_rate: its peak; by default `LEARNING_RATES` or `CLUSTER_LEARNING_RATES`.
+        learning_rate: its peak; by default `LEARNING_RATES` or `CLUSTER_LEARNING_RATES`, or that
+            of a compiled model's own optimizer.
         training: further arguments of `finetune`, such as `teacher`, `seed`, `checkpoint_dir`.
 
     Returns:
@@ -75,11 +76,12 @@ def quantize_aware(
             "because tfmot's layers stay in the result, but Keras 3 is in use: import "
             "tfgraphprune before tf.keras is first used, and build the model with tf_keras."
         )
-    check_training(model, train_data, training, averages=True)
+    chosen = {"optimizer": optimizer, "learning_rate": learning_rate}
+    check_training(model, train_data, {**chosen, **training}, averages=True)
     if learning_rate is None:
         clustered = preserve in ("clusters", "both")
         rates = CLUSTER_LEARNING_RATES if clustered else LEARNING_RATES
-        learning_rate = rates.get(optimizer)
+        learning_rate = default_rate(model, optimizer, rates)
     # Imported late: they load tfmot.
     from tfgraphprune.training.optimize.annotation import annotated
     from tfgraphprune.training.optimize.preserving import Keeper

@@ -35,10 +35,15 @@ def calibrate(model: Any, batches: Iterable[Any]) -> None:
             quantizer(weight, True, weights=variables)  # takes the range of the last value
 
 
-def unquantized(model: Any, x: Any) -> np.ndarray:
-    """What a quantization-aware model computes when nothing is rounded."""
+def unquantized(model: Any, x: Any) -> list[np.ndarray]:
+    """The outputs of a quantization-aware model when nothing is rounded."""
     with passing(model, _Ranges()):
-        return np.asarray(model(x, training=False))
+        return outputs_of(model, x)
+
+
+def outputs_of(model: Any, x: Any) -> list[np.ndarray]:
+    """A model's outputs, one or several."""
+    return [np.asarray(output) for output in tf.nest.flatten(model(x, training=False))]
 
 
 @contextlib.contextmanager

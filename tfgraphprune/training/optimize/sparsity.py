@@ -10,7 +10,12 @@ import numpy as np
 from tfgraphprune.batches import Data
 from tfgraphprune.errors import ToleranceError, UserError
 from tfgraphprune.training.finetune import finetune, steps_an_epoch
-from tfgraphprune.training.optimize.stage import Optimized, check_training, run_stage
+from tfgraphprune.training.optimize.stage import (
+    Optimized,
+    check_training,
+    default_rate,
+    run_stage,
+)
 from tfgraphprune.training.optimize.wrapping import layer_at, wrap_kernels
 
 PATTERNS = {"2:4": (2, 4)}
@@ -36,7 +41,7 @@ def sparsify(
     epochs: int = 10,
     batch_size: int = 64,
     skip: Sequence[str] = (),
-    optimizer: str = "sgd",
+    optimizer: str | None = None,
     learning_rate: float | None = None,
     **training: Any,
 ) -> Optimized:
@@ -57,7 +62,8 @@ def sparsify(
         batch_size: for arrays.
         skip: names or patterns of layers to leave as they are.
         optimizer: as in `finetune`.
-        learning_rate: its peak; by default `LEARNING_RATES`.
+        learning_rate: its peak; by default `LEARNING_RATES`, or that of a compiled model's own
+            optimizer.
         training: further arguments of `finetune`, such as `teacher`, `seed`, `checkpoint_dir`.
 
     Returns:
@@ -68,9 +74,10 @@ def sparsify(
         ToleranceError: after the training a kernel has too few zeros.
     """
     _check(sparsity, pattern, schedule, epochs)
-    check_training(model, train_data, training)
+    chosen = {"optimizer": optimizer, "learning_rate": learning_rate}
+    check_training(model, train_data, {**chosen, **training})
     if learning_rate is None:
-        learning_rate = LEARNING_RATES.get(optimizer)
+        learning_rate = default_rate(model, optimizer, LEARNING_RATES)
     settings = {
         "sparsity": sparsity,
         "pattern": pattern,

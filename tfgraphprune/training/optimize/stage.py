@@ -16,7 +16,7 @@ from tfgraphprune.legacy_keras import serves_tf_keras
 from tfgraphprune.outputs import check_classifier
 from tfgraphprune.pruning.masking import copy_model
 from tfgraphprune.pruning.tasks import compile_alike
-from tfgraphprune.training.finetune import finetune
+from tfgraphprune.training.finetune import check_settings, finetune
 from tfgraphprune.training.fit import Row
 from tfgraphprune.training.objectives import check_losses_stay, has_own_step, is_compiled
 from tfgraphprune.worker import run_in_worker
@@ -49,7 +49,7 @@ def check_training(
     Args:
         model: a classifier, or compiled with its losses.
         train_data: what to train on.
-        training: further arguments of `finetune`.
+        training: further arguments of `finetune`, `optimizer` and `learning_rate` among them.
         averages: whether means of weights keep what the step is for.
 
     Raises:
@@ -77,8 +77,24 @@ def check_training(
                 f"tfmot's wrappers can't use the train_step of {type(model).__name__}: give its "
                 "network, compiled with a loss."
             )
+        check_settings(
+            model, "float32", training.get("label_smoothing", 0.0), training["optimizer"],
+            training["learning_rate"], training.get("augment"),
+        )  # fmt: skip
         return
     check_classifier(model, training.get("teacher"))
+
+
+def default_rate(model: Any, optimizer: str | None, rates: Mapping[str, float]) -> float | None:
+    """The peak learning rate of our optimizer, or `None` where a compiled model's own is used.
+
+    Args:
+        model: what the step works on.
+        optimizer: the name that was given, if any.
+        rates: of the step, by name.
+    """
+    keeps_compile = is_compiled(model) and serves_tf_keras() and not is_keras3_model(model)
+    return None if optimizer is None and keeps_compile else rates.get(optimizer or "sgd")
 
 
 def run_stage(function: str, model: Any, train_data: Data, settings: dict[str, Any]) -> Optimized:

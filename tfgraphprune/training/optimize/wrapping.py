@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from tfgraphprune.pruning.rebuild import distributed_as
 from tfgraphprune.pruning.tasks import compile_alike
 from tfgraphprune.training.optimize.stage import skipped
 
@@ -63,7 +64,8 @@ def wrap_kernels(
             return keras.models.clone_model(layer, clone_function=clone)
         return wrap(layer) if id(layer) in chosen else layer
 
-    wrapped = keras.models.clone_model(model, clone_function=clone)
+    with distributed_as(model):
+        wrapped = keras.models.clone_model(model, clone_function=clone)
     compile_alike(wrapped, model)
     return wrapped, [name for name in layers if name not in left_out], left_out
 

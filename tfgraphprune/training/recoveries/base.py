@@ -23,7 +23,10 @@ _WIDE = "wide"
 """Folder of the checkpoints of a network that is trained wider."""
 
 FitFn = Callable[[Any, Any], Any]
-"""`fit_fn(model, teacher) -> model`: a user's own training in the place of ours."""
+"""`fit_fn(model, teacher) -> model`: a user's own training in the place of ours.
+
+One that returns nothing has trained the model that it was given in place.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +115,8 @@ class RecoveryCase:
         """
         plan = plan or self.plan
         if self.fit_fn is not None:
-            return Recovered(self.fit_fn(model, self.dense), plan)
+            trained = self.fit_fn(model, self.dense)
+            return Recovered(model if trained is None else trained, plan)
         arguments = self.training(epochs, after=len(before))
         weight = self.settings.feature_weight
         if weight and self.teacher is not None:
@@ -121,9 +125,11 @@ class RecoveryCase:
         wide = self._widened(model, plan, arguments)
         if wide is not None and self.checkpoint_dir is not None:
             arguments["checkpoint_dir"] = self.checkpoint_dir / _WIDE
-        rows = finetune(wide.model if wide else model, self.train_data, **arguments)
-        if wide is not None:
-            wide.hand_back(model)
+        try:
+            rows = finetune(wide.model if wide else model, self.train_data, **arguments)
+        finally:  # after a failure the weights from before are kept
+            if wide is not None:
+                wide.hand_back(model)
         rows = [{**row, "epoch": row["epoch"] + len(before)} for row in rows]
         return Recovered(model, plan, [*before, *rows])
 

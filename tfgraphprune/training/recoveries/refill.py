@@ -12,6 +12,8 @@ from tfgraphprune.pruning.criteria.weights import producer_axes
 from tfgraphprune.pruning.plan import PruningPlan, most_important
 from tfgraphprune.pruning.surgery import prune
 from tfgraphprune.training.optimize.sparsity import sparsify
+from tfgraphprune.training.optimize.stage import default_rate
+from tfgraphprune.training.optimizers import LEARNING_RATES
 from tfgraphprune.training.recoveries.base import Recovered, RecoveryCase
 
 
@@ -30,6 +32,9 @@ def refill(case: RecoveryCase) -> Recovered:
     dense = case.graph.model
     share = 1 - count_params(prune(dense, case.plan)) / count_params(dense)
     arguments = {**case.training(epochs - epochs // 2, "tickets"), "averaging": 0.0}
+    if arguments["learning_rate"] is None:
+        rate = default_rate(dense, arguments["optimizer"], LEARNING_RATES)
+        arguments["learning_rate"] = rate
     found = sparsify(
         dense, case.train_data, sparsity=min(max(share, 0.05), 0.95),
         **arguments,

@@ -44,7 +44,7 @@ def check_recovery(settings: FineTune, model: Any, fit_fn: FitFn | None) -> None
     if fit_fn is None and settings.epochs:
         check_settings(
             model, settings.precision, settings.label_smoothing, settings.optimizer,
-            settings.learning_rate,
+            settings.learning_rate, settings.augment,
         )  # fmt: skip
     if settings.recovery not in _OWN_LOOP:
         return

@@ -1,0 +1,63 @@
+"""The optimizer of a training: one of the papers', or that of a compiled model."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import tf_keras as keras
+
+from tfgraphprune.pruning.tasks import fresh_optimizer
+from tfgraphprune.training.objectives import is_compiled
+
+LEARNING_RATES = {"sgd": 0.05, "adam": 3e-3}
+"""Peaks of the cosine schedule."""
+
+_WARMUP_SHARE = 0.05
+_NO_DECAY = ("gamma", "beta", "bias")
+
+
+def new_optimizer(
+    model: Any, name: str | None, rate: float | None, steps: int, weight_decay: float
+) -> Any:
+    """One of ours, or, where none is named, that of a compiled model, made anew.
+
+    Args:
+        model: what is trained.
+        name: `sgd`, `adam` or `None`.
+        rate: peak of the cosine schedule of ours; by default of `LEARNING_RATES`.
+        steps: of the whole training.
+        weight_decay: decoupled, for `sgd`.
+
+    Raises:
+        UserError: a compiled model's own can't be made anew.
+    """
+    if name is None and is_compiled(model):
+        return fresh_optimizer(model, model)
+    warmup = max(1, round(steps * _WARMUP_SHARE))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        max(1, steps - warmup),
+        warmup_target=LEARNING_RATES[name or "sgd"] if rate is None else rate,
+        warmup_steps=warmup,
+    )
+    if name == "adam":
+        return keras.optimizers.Adam(schedule)
+    optimizer = keras.optimizers.SGD(
+        schedule, momentum=0.9, nesterov=True, weight_decay=weight_decay or None
+    )
+    optimizer.exclude_from_weight_decay(var_names=list(_NO_DECAY))
+    return optimizer
+
+
+@contextlib.contextmanager
+def stepping_by(optimizer: Any, model: Any) -> Iterator[None]:
+    """Has a compiled model train by another optimizer, and then gives it back its own."""
+    own = model.optimizer
+    # The step that Keras has traced holds the optimizer of then.
+    model.optimizer, model.train_function = optimizer, None
+    try:
+        yield
+    finally:
+        model.optimizer, model.train_function = own, None
