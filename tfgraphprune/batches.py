@@ -97,16 +97,23 @@ def as_arrays(data: Data, limit: int | None = None) -> tuple[Any, Any]:
     return rows_of(whole, slice(limit))
 
 
-def sample(data: Data, count: int | None, seed: int) -> tuple[Any, Any]:
+def sample(data: Data, count: int | None, seed: int, ordered: bool = False) -> tuple[Any, Any]:
     """Up to `count` examples (by default all) in random order, without weights.
 
     Order matters: a batch, or the first of them, should hold all classes, also where the data are
     sorted by class. Of a `tf.data.Dataset` they are the first ones, in its own order.
+
+    Args:
+        data: arrays or a data set.
+        count: of examples.
+        seed: of which they are, and their order.
+        ordered: whether they stay in the order in which they came.
     """
     if is_dataset(data):
         return as_arrays(data, count)
     random = np.random.Generator(np.random.Philox([seed, 1]))
-    return rows_of(tuple(data[:2]), random.permutation(length(data[0]))[:count])
+    rows = random.permutation(length(data[0]))[:count]
+    return rows_of(tuple(data[:2]), np.sort(rows) if ordered else rows)
 
 
 def length(x: Any) -> int:

@@ -32,6 +32,7 @@ _DEFINED: Mapping[str, Callable[..., Any]] = {
     "float": flags.DEFINE_float,
     "str": flags.DEFINE_string,
     "float | str": flags.DEFINE_string,
+    "str | Callable[[Any], Any]": flags.DEFINE_string,
     "tuple[str, ...]": flags.DEFINE_list,
 }
 """By a field's type, without `None`; other fields, such as mappings, are no flags."""

@@ -66,11 +66,16 @@ def check_classifier(model: Any, teacher: Any = None) -> None:
         )
 
 
-def gives_probabilities(model: Any) -> bool:
-    """Whether the model's first output comes out of a softmax or sigmoid, nested models entered."""
-    layer = model.outputs[0]._keras_history.layer
-    if isinstance(layer, keras.Model):
-        return gives_probabilities(layer)
+def gives_probabilities(model: Any, number: int = 0) -> bool:
+    """Whether an output of a model comes out of a softmax or sigmoid, nested models entered.
+
+    Args:
+        model: functional.
+        number: of the output.
+    """
+    layer, _, index = model.outputs[number]._keras_history
+    if isinstance(layer, keras.Model) and layer.outputs is not None:
+        return gives_probabilities(layer, index)
     while isinstance(layer, keras.layers.Wrapper):  # those of tfmot around a last layer too
         layer = layer.layer
     activation = getattr(layer, "activation", None)

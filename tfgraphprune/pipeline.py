@@ -124,7 +124,7 @@ def compress(
         with tempfile.TemporaryDirectory() as folder, WorkDir.open(folder, key) as run:
             return replace(run_stages(run, job), folder=None)
     with WorkDir.open(workdir, key, job.outputs, overwrite) as run:
-        return load_result(run.folder) if run.finished else run_stages(run, job)
+        return load_result(run.folder, True) if run.finished else run_stages(run, job)
 
 
 def _as_keras3(model: Any, found: CompressionResult) -> CompressionResult:

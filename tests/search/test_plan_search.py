@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 
 import tfgraphprune as tgp
@@ -58,6 +59,28 @@ def test_checkpoints_of_another_budget_model_or_data_are_refused(
         with pytest.raises(tgp.UserError, match=f"belongs to a search with {message}"):
             search(**change)
     assert search(seed=np.int64(0)).history == before
+
+
+def test_a_search_of_data_that_shuffle_goes_on(digits_model, graph, digits, tmp_path):
+    def search():
+        data = tf.data.Dataset.from_tensor_slices(digits.train).shuffle(2000).batch(64)
+        return tgp.search_plan(
+            digits_model, graph, data, digits.reward, tgp.Budget(macs_ratio=0.5),
+            tgp.Search(agent="random", rivals=(), evaluations=2), progress=False,
+            checkpoint_dir=tmp_path,
+        ).history  # fmt: skip
+
+    assert search() == search()
+
+
+def test_a_metric_sees_examples_in_their_order(digits_model, graph, digits):
+    seen = []
+    tgp.search_plan(
+        digits_model, graph, digits.train, digits.reward, tgp.Budget(macs_ratio=0.5),
+        tgp.Search(agent="uniform", rivals=()), progress=False,
+        metric=lambda labels, outputs: seen.append(labels) or 0.0,
+    )  # fmt: skip
+    np.testing.assert_array_equal(seen[0], digits.reward[1])
 
 
 def test_a_rival_that_fails_is_left_out(digits_model, graph, digits):
@@ -211,6 +234,7 @@ def test_a_front_is_refused_before_it_starts(digits_model, graph, digits):
         (budgets[:1], tgp.Search(), "needs two budgets or more, not 1"),
         (budgets, tgp.Search(evaluations=3), "2 problems needs 4 evaluations or more, not 3"),
         (budgets, tgp.Search(time_limit="1m"), "has no time limit"),
+        (budgets, tgp.Search(options={"hiden": 8}), "no option 'hiden'"),
     ):
         with pytest.raises(tgp.UserError, match=message):
             tgp.search_front(digits_model, graph, digits.train, digits.reward, some, search)

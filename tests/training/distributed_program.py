@@ -93,6 +93,11 @@ def main(kind, folder, epochs=None):
     with strategy.scope():
         model, teacher = network(), network()
         teacher.set_weights([w + 0.1 for w in teacher.get_weights()])
+        model.compile(
+            keras.optimizers.SGD(0.05, momentum=0.9),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            [keras.metrics.SparseCategoricalAccuracy("accuracy")],
+        )
     graph = tgp.LayerGraph.from_model(model)
     model = tgp.prune(model, tgp.PruningPlan.from_keep_ratios(graph, 0.75))
     assert model.distribute_strategy is strategy

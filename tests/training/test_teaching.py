@@ -139,3 +139,23 @@ def test_a_constant_has_the_unit_one_and_nothing_the_mean_zero():
     same = layers.Dense(1, kernel_initializer="zeros", bias_initializer="ones")(start)
     assert teaching.variances(keras.Model(start, same), [(X,)]) == [1.0]
     assert float(teaching.mean(tf.zeros([0, 4]))) == 0
+
+
+class Head(keras.Model):
+    """A model without outputs of its own, as subclasses are."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(4, "softmax")
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def test_an_output_of_a_subclass_is_taken_for_logits_unless_the_loss_says_otherwise():
+    found = []
+    for _ in range(2):
+        start = keras.Input((3,))
+        found.append(keras.Model(start, Head()(start)))
+    assert teaching.probabilities(found[0]) == [False]
+    assert np.isfinite(_part(found, "categorical_crossentropy"))

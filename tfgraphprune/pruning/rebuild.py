@@ -22,8 +22,6 @@ from tfgraphprune.graph.trace import WeightAxis
 Swap = Callable[[Any, tuple[str, ...]], Any]
 """Given a layer of the model and its path, a layer to be put in its place, or `None`."""
 
-_NO_STRATEGY = tf.distribute.get_strategy()
-
 
 def distributed_as(model: Any) -> contextlib.AbstractContextManager:
     """The scope of the `tf.distribute` strategy under which a model was built, if there is one.
@@ -31,7 +29,7 @@ def distributed_as(model: Any) -> contextlib.AbstractContextManager:
     What is built outside of it would train on one replica, and each worker for itself.
     """
     strategy = getattr(model, "distribute_strategy", None)
-    if strategy is None or strategy is _NO_STRATEGY or strategy is tf.distribute.get_strategy():
+    if strategy is None or tf.distribute.has_strategy():
         return contextlib.nullcontext()
     return strategy.scope()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import tensorflow as tf
 
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.dialects import dialect_of
+from tfgraphprune.pruning.rebuild import distributed_as
 
 _LOG = logging.getLogger(__name__)
 
@@ -167,13 +169,14 @@ def compile_alike(small: Any, model: Any) -> None:
         return _fresh_metric(value, names) if isinstance(value, keras.metrics.Metric) else value
 
     # `compile_from_config` takes a function of the user's for Keras' own one of that name.
-    settings = {
-        name: tf.nest.map_structure(fresh, value) if "metrics" in name else value
-        for name, value in model._compile_config.config.items()
-    }
-    settings["optimizer"] = fresh_optimizer(model, small)
-    # The own `compile` of a class has left its settings in attributes, which were handed on.
-    keras.Model.compile(small, **settings)
+    with distributed_as(small):
+        settings = {
+            name: tf.nest.map_structure(fresh, value) if "metrics" in name else value
+            for name, value in model._compile_config.config.items()
+        }
+        settings["optimizer"] = fresh_optimizer(model, small)
+        # The own `compile` of a class has left its settings in attributes, which were handed on.
+        keras.Model.compile(small, **settings)
 
 
 def fresh_optimizer(model: Any, target: Any) -> Any:
@@ -200,19 +203,26 @@ def fresh_optimizer(model: Any, target: Any) -> Any:
     # In mixed precision the optimizer is inside one that scales the loss.
     old, new = (getattr(each, "inner_optimizer", each) for each in (optimizer, fresh))
     keys = getattr(old, "_exclude_from_weight_decay", ())
-    excluded = {_path(v) for v in model.trainable_variables if keys and old._var_key(v) in keys}
+    excluded = {
+        name for name, v in _numbered(model.trainable_variables) if keys and old._var_key(v) in keys
+    }
     pattern = getattr(old, "_exclude_from_weight_decay_pattern", None)  # of Keras 3
     names = [pattern.pattern] if pattern else getattr(old, "_exclude_from_weight_decay_names", [])
     if excluded or names:
         new.exclude_from_weight_decay(
-            [v for v in target.trainable_variables if _path(v) in excluded], list(names)
+            [v for name, v in _numbered(target.trainable_variables) if name in excluded],
+            list(names),
         )
     return fresh
 
 
-def _path(variable: Any) -> str:
-    """A name that tells a variable from the others of its model."""
-    return getattr(variable, "path", variable.name)
+def _numbered(variables: Sequence[Any]) -> Iterator[tuple[tuple[str, int], Any]]:
+    """Variables with their names and, as those of nested models may be equal, which of them."""
+    seen = Counter[str]()
+    for variable in variables:
+        name = getattr(variable, "path", variable.name)
+        yield (name, seen[name]), variable
+        seen[name] += 1
 
 
 def _fresh_metric(metric: Any, outputs: Sequence[str]) -> Any:

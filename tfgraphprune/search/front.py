@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.pruning.plan import PruningPlan
+from tfgraphprune.search.checks import check_search
 from tfgraphprune.search.evaluation.evaluator import Metric, Reward, RewardEvaluator
 from tfgraphprune.search.in_worker import group_rows
 from tfgraphprune.search.loop import deterministic_ops, rounds_of
@@ -27,7 +28,7 @@ from tfgraphprune.search.plan_problem import SENSITIVITY_EXAMPLES, PlanProblem
 from tfgraphprune.search.plan_search import checkpoint_key
 from tfgraphprune.search.policy import Policy
 from tfgraphprune.search.problem import Probe, evaluate
-from tfgraphprune.search.registry import needs_worker, require
+from tfgraphprune.search.registry import needs_worker
 from tfgraphprune.settings import Budget, Search
 from tfgraphprune.settings.checks import whole_seed
 from tfgraphprune.worker import run_in_worker
@@ -141,20 +142,22 @@ def search_front(
         raise UserError("a front has no time limit: leave time_limit out, and lower evaluations.")
     if len(budgets) < 2:
         raise UserError(f"a front needs two budgets or more, not {len(budgets)}: use search_plan.")
-    require("sac")
+    check_search(replace(search, rivals=()), graph.model)
     rounds_of(len(budgets), search.evaluations)
     limits = limits or [resolve_limits(budget, graph) for budget in budgets]
     for each in limits:
         Projection.of(graph, each, search.min_keep)
+    key = checkpoint_key(graph, train_data, reward or reward_data, search, metric)
     arguments: dict[str, Any] = {
         "limits": limits,
         "calibration": sample(train_data, search.calibration_examples, seed),
-        "reward": reward or sample(reward_data, search.reward_examples, seed),
+        "reward": reward or sample(reward_data, search.reward_examples, seed, metric is not None),
         "search": search,
         "seed": seed,
         "metric": metric,
         "checkpoint_dir": None if checkpoint_dir is None else Path(checkpoint_dir),
         "progress": progress,
+        "key": key,
     }
     if needs_worker("sac"):
         dense = twin(graph.model) if is_keras3_model(graph.model) else graph.model
@@ -184,6 +187,7 @@ def front_of(
     seed: int,
     metric: Metric | None = None,
     checkpoint_dir: Path | None = None,
+    key: Mapping[str, str] | None = None,
     on_evaluation: Callable[[dict[str, Any]], None] | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -211,7 +215,7 @@ def front_of(
         evaluations=search.evaluations,
         seed=seed,
         options=options,
-        key=checkpoint_key(graph, calibration, reward, search, metric) if checkpoint_dir else None,
+        key=key,
         checkpoint_dir=checkpoint_dir,
         on_evaluation=on_evaluation,
         progress=progress,

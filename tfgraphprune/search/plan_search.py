@@ -106,17 +106,19 @@ def search_plan(
         check(reward_data, "reward_data")
     names = check_search(search, graph.model)
     examples = {count: sample(train_data, count, seed) for count in map(training_examples, names)}
+    key = checkpoint_key(graph, train_data, reward or reward_data, search, metric)
     arguments: dict[str, Any] = {
         "limits": limits or resolve_limits(budget, graph),
         "calibration": sample(train_data, search.calibration_examples, seed),
         "training": {name: examples[training_examples(name)] for name in names},
-        "reward": reward or sample(reward_data, search.reward_examples, seed),
+        "reward": reward or sample(reward_data, search.reward_examples, seed, metric is not None),
         "metric": metric,
         "search": search,
         "seed": seed,
         "checkpoint_dir": None if checkpoint_dir is None else Path(checkpoint_dir),
         "log_dir": None if log_dir is None else Path(log_dir),
         "progress": progress,
+        "key": key,
     }
     if not any(map(needs_worker, names)):
         return search_graph(graph, **arguments, on_evaluation=on_evaluation)
@@ -147,6 +149,7 @@ def search_graph(
     seed: int,
     metric: Metric | None = None,
     checkpoint_dir: Path | None = None,
+    key: Mapping[str, str] | None = None,
     log_dir: Path | None = None,
     on_evaluation: Callable[[dict[str, Any]], None] | None = None,
     progress: bool = True,
@@ -163,6 +166,7 @@ def search_graph(
         seed: of everything random.
         metric: in place of accuracy.
         checkpoint_dir: where every method keeps its state.
+        key: hashes of model, data and reward, which checkpoints must agree with.
         log_dir: for TensorBoard.
         on_evaluation: called with each new row of the history.
         progress: whether to show bars.
@@ -185,7 +189,6 @@ def search_graph(
     )
     if start is not None and search.evaluations == 0:
         return _without_search(problem, search, start)
-    key = checkpoint_key(graph, calibration, reward, search, metric) if checkpoint_dir else None
     plans, history, methods, policy = {}, [], {}, None
     for name in names:
         is_agent = name == search.agent
@@ -226,11 +229,12 @@ def search_graph(
 
 
 def checkpoint_key(
-    graph: LayerGraph, calibration: Data, reward: Data | Reward, search: Search, metric: Any
+    graph: LayerGraph, train_data: Data, reward: Data | Reward, search: Search, metric: Any
 ) -> dict[str, str]:
     """Hashes of model, data and reward, which checkpoints of a search must agree with."""
-    data = [calibration, None if callable(reward) else reward]
+    data = [train_data, None if callable(reward) else reward]
     settings = {
+        "examples": [search.calibration_examples, search.reward_examples],
         "criterion": plain(search.criterion),
         "first_look": search.first_look,
         "reward_precision": search.reward_precision,

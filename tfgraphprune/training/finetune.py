@@ -122,7 +122,7 @@ def finetune(
             settings["teacher"] = twin(teacher)
         try:
             return finetune(made, **settings)
-        finally:  # after a failure the weights from before are kept
+        finally:  # also what was restored after a failure
             copy_weights(made, model)
     check(train_data, "train_data")
     if optimizer is not None and optimizer not in LEARNING_RATES:
@@ -180,7 +180,7 @@ def finetune(
                     on_epoch=on_epoch,
                     verbose=verbose,
                 )
-        finally:  # after a failure the weights from before are kept
+        finally:  # also what was restored after a failure
             if trained is not model:
                 model.set_weights(trained.get_weights())
         catch_up(

@@ -108,9 +108,9 @@ class CompiledDistiller(keras.Model):
     its logits (a `...Crossentropy` over classes) as in Hinton et al., arXiv 1503.02531; sigmoids or
     their logits (`BinaryCrossentropy`) likewise with a Bernoulli distribution a unit; the mean
     squared difference, in units of the teacher's variance (see `measure`), for everything else. A
-    crossentropy without `from_logits` is taken to be of logits where no softmax or sigmoid makes
-    the output. The compile's `loss_weights` count here too; outputs without a loss, and those of
-    whole numbers, have no part.
+    crossentropy that has no `from_logits` is taken to be of logits where no softmax or sigmoid
+    makes the output. The compile's `loss_weights` count here too; outputs without a loss, and those
+    of whole numbers, have no part.
 
     Args:
         student: a compiled model of any number of outputs.

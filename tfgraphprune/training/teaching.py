@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tf_keras as keras
 
 from tfgraphprune.outputs import gives_probabilities, loss_name
 
@@ -58,7 +57,7 @@ def class_divergence(
 
 def probabilities(model: Any) -> list[bool]:
     """`gives_probabilities` of each of a functional model's outputs."""
-    return [_gives_probabilities(model, number) for number in range(len(model.outputs))]
+    return [gives_probabilities(model, number) for number in range(len(model.outputs))]
 
 
 def variances(model: Any, batches: Iterable[Any]) -> list[float]:
@@ -80,13 +79,6 @@ def variances(model: Any, batches: Iterable[Any]) -> list[float]:
     square = second / count
     found = square - np.square(first / count)
     return np.where(found > _EPSILON * square, found, 1.0).tolist()
-
-
-def _gives_probabilities(model: Any, number: int) -> bool:
-    layer, _, index = model.outputs[number]._keras_history
-    if isinstance(layer, keras.Model):
-        return _gives_probabilities(layer, index)
-    return gives_probabilities(keras.Model(model.inputs, model.outputs[number]))
 
 
 def _from_logits(loss: Any) -> bool | None:

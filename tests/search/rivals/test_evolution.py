@@ -33,10 +33,15 @@ def test_children_descend_from_the_best_of_finished_generations():
 
 
 def test_plans_that_failed_have_no_children():
-    search, _ = played(60, 6, mutation=0.0)
-    failed = search.problem.execute(search.propose(0))
-    search.observe(6, Outcome(failed, 1e9, "the metric broke"))
-    assert sorted(reward for reward, _ in search._seen)[0] == -np.inf
+    problem = PatternProblem(6)
+    search = EvolutionSearch(problem, 60, 0, {"mutation": 0.0})
+    only = problem.execute(search.propose(4))
+    for episode in range(6):
+        executed = problem.execute(search.propose(episode))
+        search.observe(episode, Outcome(executed, 1e9, None if episode == 4 else "it broke"))
+    for episode in (6, 7, 8):  # children of the one that did not fail
+        counts = np.array(problem.execute(search.propose(episode)).counts)
+        assert np.abs(counts - only.counts).max() <= 1
 
 
 def test_a_mutation_of_every_gene_is_random():

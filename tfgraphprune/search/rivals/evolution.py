@@ -57,9 +57,10 @@ class EvolutionSearch(Searcher):
         count = len(self.problem.graph.names)
         generation, number = divmod(episode, self._size)
         fresh = self._levels()[random.integers(self.settings.levels, size=count)]
-        if generation == 0 or not self._seen:
+        finished = self._seen[: generation * self._size]
+        ranked = sorted((pair for pair in finished if pair[0] > -np.inf), key=lambda pair: -pair[0])
+        if not ranked:
             return self._action(fresh)
-        ranked = sorted(self._seen[: generation * self._size], key=lambda pair: -pair[0])
         parents = [
             genes for _, genes in ranked[: max(2, round(self.settings.parents * self._size))]
         ]

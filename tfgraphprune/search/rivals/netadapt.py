@@ -15,8 +15,8 @@ from tfgraphprune.search.searcher import Searcher
 class NetAdaptSearch(Searcher):
     """NetAdapt (Yang et al., ECCV 2018, arXiv 1804.03230).
 
-    In each iteration every group in turn is cut by as much as the iteration must save, is
-    rewarded, and the best of these networks is kept. The number of iterations is what the
+    In each iteration every group in turn is cut by as much as the iteration must save, and
+    rewarded; the cut that costs least is kept. The number of iterations is what the
     evaluations allow; there is no training in between, as for all methods here. The last
     evaluation is of the network that meets the budget.
 
@@ -56,7 +56,7 @@ class NetAdaptSearch(Searcher):
         return Probe(tuple(int(count) for count in trial))
 
     def observe(self, episode: int, outcome: Outcome) -> None:
-        """After an iteration keep the best network of those that save enough."""
+        """After an iteration keep the cuts that cost least."""
         if episode >= self._iterations * len(self._counts):
             return
         failed = outcome.error is not None

@@ -127,7 +127,7 @@ class RecoveryCase:
             arguments["checkpoint_dir"] = self.checkpoint_dir / _WIDE
         try:
             rows = finetune(wide.model if wide else model, self.train_data, **arguments)
-        finally:  # after a failure the weights from before are kept
+        finally:  # also what was restored after a failure
             if wide is not None:
                 wide.hand_back(model)
         rows = [{**row, "epoch": row["epoch"] + len(before)} for row in rows]
