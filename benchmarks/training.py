@@ -133,7 +133,7 @@ def _write(rows: dict[str, Any]) -> str:
         "# Training speed", "",
         "Made by `python -m benchmarks.training` (see there): ResNet-20 unless another network is",
         "named, MobileNetV2 of half the width, batches of 128 images of 32 x 32, float32 unless",
-        "said otherwise, x86 CPU with 2 cores and AMX. *Own width* is without the channels of",
+        "said otherwise, Zen 4 with 2 virtual cores. *Own width* is without the channels of",
         "zeros that are added up to multiples of sixteen (docs/recovery.md).",
         f"Medians of {_ROUNDS.value} rounds of {_IMAGES.value} images.", "",
         "| | images/s | MACs | time of an epoch | speed-up / MACs saved |",
