@@ -54,7 +54,7 @@ def rival(name, counts, seed):
         g.name: most_important(importance[g.name], n) for g, n in zip(groups, counts, strict=True)
     }
     plan = tgp.PruningPlan.from_indices(graph, kept)
-    small, _ = recover(
+    small = recover(
         graph,
         plan,
         settings_of(config)[2],
@@ -62,7 +62,7 @@ def rival(name, counts, seed):
         sample(splits.train, config.search.calibration_examples, seed),
         seed=seed,
         checkpoint_dir=Path(FLAGS.workdir) / "rivals" / f"{name}_seed{seed}",
-    )
+    ).model
     ratio = tgp.count_macs(small) / tgp.count_macs(model)
     return {"test": accuracy(small, splits.test), "macs_ratio": ratio}
 

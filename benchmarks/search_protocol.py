@@ -10,9 +10,6 @@ RIVALS = (
     "uniform", "random", "sensitivity", "least_change", "netadapt", "knapsack", "evolution",
     "cma_es", "bottleneck",
 )  # fmt: skip
-ONE_SHOT = ("uniform", "knapsack", "least_change")
-"""Methods whose seed changes the calibration images only."""
-
 ABLATIONS = {
     "no_motifs": {"options": {"encoder": "gcn"}},
     "no_edges": {"options": {"encoder": "features"}},

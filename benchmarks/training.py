@@ -103,6 +103,7 @@ def _epoch(
     from tfgraphprune.training.precision import in_precision
     from tfgraphprune.training.widening import widened
 
+    keras.utils.set_random_seed(0)
     dense = network_by_name(network, 10, (32, 32, 3))
     model = dense
     if ratio < 1:
@@ -131,9 +132,9 @@ def _epoch(
 def _write(rows: dict[str, Any]) -> str:
     lines = [
         "# Training speed", "",
-        "Made by `python -m benchmarks.training` (see there): ResNet-20 unless another network is",
-        "named, MobileNetV2 of half the width, batches of 128 images of 32 x 32, float32 unless",
-        "said otherwise, Zen 4 with 2 virtual cores. *Own width* is without the channels of",
+        f"Made by `python -m benchmarks.training --rounds={_ROUNDS.value}`: ResNet-20 unless",
+        "another network is named, MobileNetV2 of half the width, batches of 128 images, float32",
+        "unless said otherwise, Zen 4 with 2 virtual cores. *Own width* is without the channels of",
         "zeros that are added up to multiples of sixteen (docs/recovery.md).",
         f"Medians of {_ROUNDS.value} rounds of {_IMAGES.value} images.", "",
         "| | images/s | MACs | time of an epoch | speed-up / MACs saved |",

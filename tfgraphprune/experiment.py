@@ -63,6 +63,7 @@ def run(
         *settings,
         seed=config.seed,
         quantizations=tuple(config.export.quantizations),
+        representative_examples=config.export.representative_examples,
         settings=content,
     )
     outputs = (*job.outputs, *([SPLITS] if splits.files else []))

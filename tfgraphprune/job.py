@@ -15,6 +15,7 @@ from tfgraphprune.outputs import scores_classes
 from tfgraphprune.search.checks import check_search
 from tfgraphprune.search.evaluation.evaluator import Metric, Reward
 from tfgraphprune.settings import Budget, FineTune, Search
+from tfgraphprune.settings.checks import positive_integer
 from tfgraphprune.shipping import QUANTIZATIONS
 from tfgraphprune.tflite.int4 import check_int4
 from tfgraphprune.tflite.matching import LayerNames
@@ -45,6 +46,7 @@ class Job:
         reward: a function of the network in its place, or `None`.
         seed: of everything random.
         quantizations: kinds of TFLite file.
+        representative_examples: training examples that set the int8 ranges.
         train_history: rows of the dense model's training.
         settings: what `config.json` records.
     """
@@ -61,6 +63,7 @@ class Job:
     reward: Reward | None = None
     seed: int = 0
     quantizations: Sequence[str] = QUANTIZATIONS
+    representative_examples: int = 300
     train_history: Sequence[dict[str, Any]] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -71,6 +74,7 @@ class Job:
         if self.test_data is not None:
             check(self.test_data, "test_data")
         check_search(self.search, self.graph.model)
+        positive_integer("representative_examples", self.representative_examples)
         for kind in self.quantizations:
             check_quantization(kind, False, self.graph.model)
             check_int4(kind, (), LayerNames(self.graph.model))

@@ -32,9 +32,6 @@ from tfgraphprune.training.recoveries.base import FitFn
 from tfgraphprune.training.recoveries.registry import followed
 from tfgraphprune.workdir import WorkDir
 
-_REPRESENTATIVE_EXAMPLES = 300
-
-
 _REWARD_SHARE = 0.1
 """Share of the training data that is held out where the caller names no validation data."""
 
@@ -147,7 +144,7 @@ def run_stages(run: WorkDir, job: Job) -> CompressionResult:
             dense,
             pruned,
             run.folder,
-            sample(job.train_data, _REPRESENTATIVE_EXAMPLES, job.seed),
+            sample(job.train_data, job.representative_examples, job.seed),
             job.test_data if job.test_data is not None else job.validation_data,
             job.quantizations,
             metric=job.metric,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfgraphprune.batches import Data, as_dataset, sparse_labels
+from tfgraphprune.batches import Data, as_dataset, length, sparse_labels
 from tfgraphprune.cost.counting import count_macs, count_params
 from tfgraphprune.cost.model_cost import (
     dense_counts,
@@ -83,7 +83,7 @@ def export_and_measure(
         dense: the model before pruning.
         pruned: the model after recovery.
         folder: receives `model_{quantization}.tflite` and `dense_float32.tflite`.
-        representative_data: training images, for the int8 ranges.
+        representative_data: training images, all for the int8 ranges; arrays.
         test_data: what accuracies and errors are measured on.
         quantizations: the kinds of file of the pruned model; `float32` is always among them.
         metric: of labels and outputs, is a `score` of the models and files.
@@ -103,6 +103,7 @@ def export_and_measure(
             path,
             quantization=kind,
             representative_data=representative_data if kind in CALIBRATED else None,
+            representative_examples=length(representative_data[0]),
             overwrite=True,
         )
         check = verify_tflite(path, pruned, test_data, metric=metric)

@@ -242,6 +242,8 @@ def test_a_front_is_refused_before_it_starts(digits_model, graph, digits):
 
 def test_an_unknown_option_and_an_unknown_method_are_refused(digits_model, graph, digits):
     arguments = (digits_model, graph, digits.train, digits.reward, tgp.Budget(macs_ratio=0.5))
+    with pytest.raises(tgp.UserError, match="is of another one: give LayerGraph"):
+        tgp.search_plan(tf_keras.models.clone_model(digits_model), *arguments[1:])
     with pytest.raises(tgp.UserError, match="has no option 'learning': it takes encoder"):
         tgp.search_plan(*arguments, tgp.Search(options={"learning": 1}, rivals=()))
     with pytest.raises(tgp.UserError, match=r"must be one of sac, .*, not 'magic'"):

@@ -62,27 +62,6 @@ def test_every_size_is_its_own_entry():
     assert len(table) == 1 + 7
 
 
-@pytest.mark.parametrize("step", [4, 8, 16, 32])
-def test_the_step_of_the_device_is_found(step):
-    def clock(paths):
-        found = {}
-        for name in paths:
-            outputs = int(name.split(">")[1].split()[0])
-            ms = -(-outputs // step) * step / 100 + 0.001
-            found[name] = Latency(ms, ms, ms, 1, (ms,))
-        return found
-
-    assert LatencyTable(clock, progress=False).channel_step() == step
-
-
-def test_a_smooth_device_gets_the_usual_step():
-    def clock(paths):
-        times = {name: int(name.split(">")[1].split()[0]) / 100 for name in paths}
-        return {name: Latency(ms, ms, ms, 1, (ms,)) for name, ms in times.items()}
-
-    assert LatencyTable(clock, progress=False).channel_step() == 8
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [

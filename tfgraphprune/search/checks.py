@@ -6,11 +6,25 @@ import dataclasses
 from typing import Any
 
 from tfgraphprune.errors import UserError
+from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.criteria import resolve_criterion
 from tfgraphprune.search.policy import Policy, load_policy
 from tfgraphprune.search.registry import needs_worker, require, searcher_class
 from tfgraphprune.search.searcher import settings_from
 from tfgraphprune.settings import Search
+
+
+def check_read_from(graph: LayerGraph, model: Any) -> None:
+    """Refuse a graph of another model.
+
+    Raises:
+        UserError: it is.
+    """
+    if graph.model is not model:
+        raise UserError(
+            f"graph must be that of the model {getattr(model, 'name', model)!r}, but is of another "
+            "one: give LayerGraph.from_model(model)."
+        )
 
 
 def check_search(search: Search, model: Any) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.pruning.plan import PruningPlan
-from tfgraphprune.search.checks import check_search
+from tfgraphprune.search.checks import check_read_from, check_search
 from tfgraphprune.search.evaluation.evaluator import Metric, Reward, RewardEvaluator
 from tfgraphprune.search.in_worker import group_rows
 from tfgraphprune.search.loop import deterministic_ops, rounds_of
@@ -142,6 +142,7 @@ def search_front(
         raise UserError("a front has no time limit: leave time_limit out, and lower evaluations.")
     if len(budgets) < 2:
         raise UserError(f"a front needs two budgets or more, not {len(budgets)}: use search_plan.")
+    check_read_from(graph, model)
     check_search(replace(search, rivals=()), graph.model)
     rounds_of(len(budgets), search.evaluations)
     limits = limits or [resolve_limits(budget, graph) for budget in budgets]

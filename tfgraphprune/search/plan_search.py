@@ -19,7 +19,7 @@ from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.identity import identity, named, plain
 from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.pruning.plan import PruningPlan
-from tfgraphprune.search.checks import check_search, starting_policy
+from tfgraphprune.search.checks import check_read_from, check_search, starting_policy
 from tfgraphprune.search.evaluation.evaluator import Metric, Reward, RewardEvaluator
 from tfgraphprune.search.in_worker import group_rows
 from tfgraphprune.search.loop import deterministic_ops, run_search
@@ -104,6 +104,7 @@ def search_plan(
     check(train_data, "train_data")
     if reward is None:
         check(reward_data, "reward_data")
+    check_read_from(graph, model)
     names = check_search(search, graph.model)
     examples = {count: sample(train_data, count, seed) for count in map(training_examples, names)}
     key = checkpoint_key(graph, train_data, reward or reward_data, search, metric)

@@ -37,6 +37,7 @@ from tfgraphprune.tflite.recurrent import is_recurrent, unrolled
 from tfgraphprune.tflite.representative import RepresentativeSet, representative_set
 from tfgraphprune.tflite.saved_model import save_frozen, save_with_variables
 from tfgraphprune.tflite.signature import SIGNATURE, ModelInput, model_inputs
+from tfgraphprune.workdir import write_atomically
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def export_tflite(
             f"{reason.strip().rstrip('.')}: try another quantization, or replace that layer."
         ) from error
     content = with_metadata(content, values)
-    _write(target, content)
+    write_atomically(target, content)
     return ExportReport(
         target,
         len(content),
@@ -212,15 +213,3 @@ def _leaves_a_loop(model: keras.Model, inputs: list[ModelInput], batch_size: int
 
 def _converter(folder: str) -> Any:
     return tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from tfgraphprune.errors import UserError
 from tfgraphprune.tflite.latency import Latency, host_latency
 from tfgraphprune.tflite.operators import Operator, operator_file
+from tfgraphprune.workdir import write_atomically
 
 Clock = Callable[[Mapping[str, Path]], Mapping[str, Latency]]
 """Latencies of TFLite files by name: `host_latency`, or the same on a device."""
@@ -22,8 +23,6 @@ _AT_A_TIME = 64
 _EMPTY = Operator("add", 1, 1, 1, 1)
 _LEAST = 0.05
 """Share of a measured time that is an operator's own at least."""
-
-_STEPS = (4, 8, 16, 32)
 
 
 class LatencyTable:
@@ -78,35 +77,11 @@ class LatencyTable:
         times = [self._entries[name(o)] for o in operators]
         return [max(ms - empty, _LEAST * ms) for ms in times]
 
-    def channel_step(self, height: int = 16, width: int = 16, inputs: int = 64) -> int:
-        """The multiple of channels at which a 3x3 convolution's time steps up on this device.
-
-        Of 4, 8, 16 and 32 the smallest whose multiples cost at least a tenth less for each
-        channel than the channels just above them; 8 where none does.
-        """
-
-        def at(outputs: int) -> Operator:
-            return Operator("conv", height, width, inputs, outputs, (3, 3), padding="same")
-
-        for step in _STEPS:
-            full, above = [step, 2 * step, 3 * step], [step + 1, 2 * step + 1, 3 * step + 1]
-            times = self.milliseconds([at(n) for n in (*full, *above)])
-            jumps = [b / a for a, b in zip(times[:3], times[3:], strict=True)]
-            expected = [b / a for a, b in zip(full, above, strict=True)]
-            if all(j > e + 0.1 for j, e in zip(jumps, expected, strict=True)):
-                return step
-        return 8
-
     def _save(self) -> None:
         if self._file is None:
             return
         content = {"format": 1, "device": self.device, "milliseconds": self._entries}
-        temporary = self._file.with_name(f".{self._file.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_text(json.dumps(content, indent=1) + "\n")
-            os.replace(temporary, self._file)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomically(self._file, json.dumps(content, indent=1) + "\n")
 
 
 def name(o: Operator) -> str:

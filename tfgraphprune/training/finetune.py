@@ -129,7 +129,7 @@ def finetune(
         raise UserError(f"optimizer must be one of {tuple(LEARNING_RATES)}, not {optimizer!r}.")
     _check_numbers(
         epochs, batch_size, seed, learning_rate, alpha, temperature, feature_weight,
-        label_smoothing, averaging,
+        label_smoothing, averaging, weight_decay,
     )  # fmt: skip
     resolve_augmentation(augment)
     if validation_data is not None:
@@ -252,6 +252,7 @@ def _check_numbers(
     feature_weight: float,
     label_smoothing: float,
     averaging: float,
+    weight_decay: float,
 ) -> None:
     rate = 1.0 if learning_rate is None else learning_rate
     for name, value, holds, range_ in (
@@ -264,6 +265,7 @@ def _check_numbers(
         ("feature_weight", feature_weight, 0 <= feature_weight < math.inf, "0 or more"),
         ("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "from 0 to below 1"),
         ("averaging", averaging, 0 <= averaging < 1, "from 0 to below 1"),
+        ("weight_decay", weight_decay, 0 <= weight_decay < math.inf, "0 or more"),
     ):
         if not holds:
             raise UserError(f"{name} must be {range_}, not {value!r}.")
