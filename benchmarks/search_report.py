@@ -34,7 +34,7 @@ READING = """\
   knapsack 0.814, CMA-ES and DDPG 0.811 (three seeds each). NetAdapt looks at all 30 groups before
   each of its six steps; as hardly any group alone can save a sixth of what has to go, several share
   a step (one group a step, as published for many small steps, ended at 0.323).
-- Sensitivity analysis reaches 0.811, after up to 122 looks at single groups; evolution 0.769, random
+- Sensitivity analysis reaches 0.811, after 122 looks at single groups; evolution 0.769, random
   plans 0.723, PPO as published 0.704 (0.594 to 0.761: 200 evaluations are few for it), AutoBot's
   gates 0.654.
 - On ResNet-20 at 50% one epoch of training takes back most of what rewards are apart: CMA-ES and
