@@ -75,9 +75,10 @@ class Job:
             check(self.test_data, "test_data")
         check_search(self.search, self.graph.model)
         positive_integer("representative_examples", self.representative_examples)
+        names = LayerNames(self.graph.model)
         for kind in self.quantizations:
             check_quantization(kind, False, self.graph.model)
-            check_int4(kind, (), LayerNames(self.graph.model))
+            check_int4(kind, (), names)
         check_recovery(self.finetune, self.graph.model, self.fit_fn)
         if self.fit_fn is None and self.finetune.epochs:
             shape = self.graph.model.output_shape

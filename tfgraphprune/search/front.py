@@ -148,7 +148,9 @@ def search_front(
     limits = limits or [resolve_limits(budget, graph) for budget in budgets]
     for each in limits:
         Projection.of(graph, each, search.min_keep)
-    key = checkpoint_key(graph, train_data, reward or reward_data, search, metric)
+    key = None
+    if checkpoint_dir is not None:
+        key = checkpoint_key(graph, train_data, reward or reward_data, search, metric)
     arguments: dict[str, Any] = {
         "limits": limits,
         "calibration": sample(train_data, search.calibration_examples, seed),

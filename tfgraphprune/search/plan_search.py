@@ -107,7 +107,9 @@ def search_plan(
     check_read_from(graph, model)
     names = check_search(search, graph.model)
     examples = {count: sample(train_data, count, seed) for count in map(training_examples, names)}
-    key = checkpoint_key(graph, train_data, reward or reward_data, search, metric)
+    key = None
+    if checkpoint_dir is not None:
+        key = checkpoint_key(graph, train_data, reward or reward_data, search, metric)
     arguments: dict[str, Any] = {
         "limits": limits or resolve_limits(budget, graph),
         "calibration": sample(train_data, search.calibration_examples, seed),
@@ -173,7 +175,7 @@ def search_graph(
         progress: whether to show bars.
     """
     started = time.monotonic()
-    names = tuple(dict.fromkeys((search.agent, *search.rivals)))
+    names = tuple(training)
     start = starting_policy(search)
     evaluator = RewardEvaluator(
         graph, calibration, reward, search.criterion, metric=metric,
