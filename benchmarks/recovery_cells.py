@@ -11,7 +11,7 @@ from typing import Any
 import tf_keras as keras
 
 import tfgraphprune as tgp
-from benchmarks.recovery_protocol import FAMILIES, PRECISION
+from benchmarks.recovery_protocol import FAMILIES
 from tfgraphprune.batches import sample
 from tfgraphprune.models import load_npz_weights, network_by_name
 from tfgraphprune.search.plan_search import search_plan
@@ -173,7 +173,7 @@ class Cells:
 def _precision(network: str, recovery: str = "") -> str:
     if recovery in ("gradual", "refill"):  # tfmot's wrappers know no other
         return "float32"
-    return PRECISION.get(network, "mixed_bfloat16")
+    return FAMILIES.get(network, "mixed_bfloat16")
 
 
 def _compute(recovery: str, epochs: int, share: float) -> float:

@@ -10,7 +10,17 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from benchmarks.recovery_protocol import CURVE, FAMILIES, LONG, PLANS, RECOVERIES, SEEDS
+from benchmarks.recovery_protocol import (
+    CURVE,
+    DENSE_EPOCHS,
+    FAMILIES,
+    FAMILY_EPOCHS,
+    LONG,
+    LOW,
+    PLANS,
+    RECOVERIES,
+    SEEDS,
+)
 
 Rows = Mapping[str, Any]
 
@@ -50,12 +60,8 @@ def write(rows: Rows, folder: Path) -> str:
         rows, "ResNet-20 at 50% of MACs, 5 epochs", 5, 0.5,
         [(name, plan) for name in RECOVERIES for plan in PLANS],
     )  # fmt: skip
-    pairs = [
-        ("one_shot", "sac"), ("reconstruct", "sac"), ("gradual", "sac"), ("scratch_e", "sac"),
-        ("one_shot", "uniform"),
-    ]  # fmt: skip
-    for ratio in (0.5, 0.3):
-        lines += _table(rows, f"ResNet-20 at {ratio:.0%} of MACs, 10 epochs", 10, ratio, pairs)
+    lines += _table(rows, "ResNet-20 at 50% of MACs, 10 epochs", 10, 0.5, [("one_shot", "sac")])
+    lines += _table(rows, "ResNet-20 at 30% of MACs, 10 epochs", 10, 0.3, LOW)
     lines += _curve_table(rows) + _families(rows) + _least_squares(rows) + _int8(rows)
     lines += [*READING.splitlines(), ""]
     missing = [name for name, row in rows.items() if row is None]
@@ -138,8 +144,8 @@ def _families(rows: Rows) -> list[str]:
         "| network | dense epochs | epochs | policy | uniform | dense, on |",
         "|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for network, epochs in {**FAMILIES, "resnet56": 0}.items():
-        tuned = LONG if network == "resnet56" else 4
+    for network in (*FAMILIES, "resnet56"):
+        dense, tuned = (DENSE_EPOCHS, FAMILY_EPOCHS) if network in FAMILIES else ("public", LONG)
         names = (
             f"{network}/0.5/{tuned}/one_shot/pretrained/0",
             f"{network}/0.5/{tuned}/one_shot/uniform/0",
@@ -149,7 +155,7 @@ def _families(rows: Rows) -> list[str]:
             f"{rows[n]['test']:.2%}" if rows.get(n) else "not run" if n in rows else "-"
             for n in names
         ]
-        lines.append(f"| {network} | {epochs or 'public'} | {tuned} | {' | '.join(figures)} |")
+        lines.append(f"| {network} | {dense} | {tuned} | {' | '.join(figures)} |")
     return [*lines, ""]
 
 
@@ -177,7 +183,7 @@ def _int8(rows: Rows) -> list[str]:
         "| network | float32 | int8 after training | int8, quantization-aware |",
         "|---|---|---|---|",
     ]  # fmt: skip
-    for network in ("resnet20", "mobilenet_v2:0.5"):
+    for network in ("resnet20", "mobilenet_v2:0.25"):
         row = rows.get(f"int8/{network}")
         figures = (
             " | ".join(f"{row[n]:.2%}" for n in ("test", "int8", "aware")) if row else "not run | |"

@@ -20,6 +20,7 @@ from tfgraphprune.training.class_weights import weighted
 from tfgraphprune.training.distill import Distiller
 from tfgraphprune.training.features import FeatureMatch, FeaturePair
 from tfgraphprune.training.fit import OnEpoch, Row, fit
+from tfgraphprune.training.grouped import native_groups
 from tfgraphprune.training.labels import check_labels
 from tfgraphprune.training.moving_averages import catch_up
 from tfgraphprune.training.objectives import (
@@ -163,7 +164,7 @@ def finetune(
                 optimizer=chosen, metrics=metrics, jit_compile=False, run_eagerly=model.run_eagerly
             )
         try:
-            with stepping:
+            with stepping, native_groups(trained, teacher):
                 rows = fit(
                     taught,
                     train_data,

@@ -1,0 +1,76 @@
+"""Grouped convolutions in TensorFlow's own kernels, where CPUs have them, in place of XLA's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+_COMPILED = "_jit_compiled_convolution_op"
+"""What tf_keras calls for more than one group, from a time when TensorFlow had no such kernels."""
+
+
+@contextmanager
+def native_groups(*models: Any) -> Iterator[list[str]]:
+    """Have grouped convolutions traced here computed by TensorFlow's own kernels.
+
+    tf_keras hands each to XLA, whose gradients take many times as long on CPUs
+    (docs/results/training.md). TensorFlow has gradients of its own where oneDNN is, for some ranks
+    and precisions; it is tried which, and layers without stay as they are.
+
+    Args:
+        models: whose layers these are; those of Keras 3 are left alone.
+
+    Yields:
+        Names of the layers.
+    """
+    found: list[Any] = []
+    tried: dict[tuple[Any, ...], bool] = {}
+    if not tf.config.list_physical_devices("GPU"):
+        for module in {id(m): m for model in models for m in _submodules(model)}.values():
+            if not isinstance(module, _CONVOLUTIONS) or module.groups == 1:
+                continue
+            kind = (type(module), module.compute_dtype, *map(module.get_config().get, _SETTINGS))
+            if kind not in tried:
+                tried[kind] = _has_gradient(module)
+            if tried[kind]:
+                found.append(module)
+    for layer in found:
+        setattr(layer, _COMPILED, layer.convolution_op)
+    try:
+        yield [layer.name for layer in found]
+    finally:
+        for layer in found:
+            delattr(layer, _COMPILED)
+
+
+_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+_SETTINGS = ("data_format", "padding", "strides", "dilation_rate")
+
+
+def _submodules(model: Any) -> tuple[Any, ...]:
+    return model.submodules if isinstance(model, tf.Module) else ()
+
+
+def _has_gradient(layer: Any) -> bool:
+    if _COMPILED not in dir(layer) or not layer.built:
+        return False
+    channels = layer.kernel.shape[-2] * layer.groups
+    size = [(k - 1) * d + s for k, d, s in zip(
+        layer.kernel_size, layer.dilation_rate, layer.strides, strict=True
+    )]  # fmt: skip
+    first = layer.data_format == "channels_first"
+    x = tf.zeros([1, channels, *size] if first else [1, *size, channels], layer.compute_dtype)
+
+    @tf.function
+    def gradients(x: tf.Tensor, kernel: tf.Tensor) -> Any:
+        return tf.gradients(layer.convolution_op(x, kernel), [x, kernel])
+
+    try:
+        gradients(x, tf.zeros(layer.kernel.shape, layer.compute_dtype))
+    except (tf.errors.OpError, ValueError):
+        return False
+    return True
