@@ -14,7 +14,7 @@ from pathlib import Path
 from absl import app, flags
 
 import tfgraphprune as tgp
-from tfgraphprune.cli.config_flag import find_config, read_config
+from tfgraphprune.cli.config_flag import load_config
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Folder of TensorFlow Datasets.", required=True)
@@ -114,7 +114,7 @@ def _sac(seed):
 
 
 def _config(seed):
-    config = read_config(find_config("cifar10_resnet20"))
+    config = load_config("cifar10")
     config.seed = seed
     config.data.dir = FLAGS.data_dir
     config.data.download = False

@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import app, flags
 
 from tfgraphprune.batches import sample
-from tfgraphprune.cli.config_flag import find_config, read_config
+from tfgraphprune.cli.config_flag import load_config
 from tfgraphprune.experiment import load_splits, run, settings_of
 from tfgraphprune.settings import FineTune
 from tfgraphprune.shipping import accuracy
@@ -26,7 +26,7 @@ flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds.")
 
 
 def measure(seed):
-    config = read_config(find_config("digits"))
+    config = load_config("digits")
     config.seed = seed
     result = run(config, Path(FLAGS.workdir) / f"seed{seed}")
     splits = load_splits(config.data)

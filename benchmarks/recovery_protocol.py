@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from configs import cifar10
+
 SEEDS = (0, 1)
 PLANS = ("sac", "uniform")
 RECOVERIES: dict[str, dict[str, Any]] = {
@@ -25,11 +27,8 @@ LOW = (
 )  # fmt: skip
 """At 30% of the MACs: the best three after 5 epochs at 50%, and what they are compared with."""
 
-FAMILIES = {
-    "mobilenet_v1:0.5": "float32", "mobilenet_v2:0.25": "float32", "shufflenet_v1:0.25": "float32",
-    "shufflenet_v2:0.5": "float32", "vgg16_bn:0.25": "mixed_bfloat16",
-}  # fmt: skip
-"""Widths, and what all their trainings compute in: depthwise kernels are slow in bfloat16."""
+FAMILIES = dict(cifar10.FAMILIES.values())
+"""Small networks by name with width, and what all their trainings compute in."""
 
 DENSE_EPOCHS, FAMILY_EPOCHS = 5, 2
 """Of the dense training of each family, and of recovery."""

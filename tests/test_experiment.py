@@ -12,7 +12,7 @@ import pytest
 
 import tfgraphprune as tgp
 from tests import support
-from tfgraphprune.cli.config_flag import find_config, read_config
+from tfgraphprune.cli.config_flag import load_config
 from tfgraphprune.experiment import build_model, load_splits, run
 
 pytest.importorskip("tf_agents")
@@ -97,7 +97,7 @@ def test_a_finished_run_prints_its_summary_again(alone):
 
 
 def _config(**changes):
-    config = read_config(find_config("digits"))
+    config = load_config("digits")
     for name, value in changes.items():
         section, field = name.split("__")
         config[section][field] = value

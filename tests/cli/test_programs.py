@@ -65,8 +65,12 @@ RUNS = {
         "100 digits w False False\n",
     ),
     "compress with a path": (
-        ["compress", f"--config={ROOT}/configs/cifar10_resnet20.py", "--workdir=w"],
+        ["compress", f"--config={ROOT}/configs/cifar10.py", "--workdir=w"],
         "200 cifar10 w False False\n",
+    ),
+    "compress with an argument of the config": (
+        ["compress", "--config=cifar10:vgg16_bn", "--workdir=w"],
+        "0 cifar10 w False False\n",
     ),
     "compress with an override": (
         ["compress", "--config=digits", "--config.search.evaluations=7", "--workdir=w"],
@@ -213,7 +217,7 @@ REFUSED = {
     "unknown config": (
         ["compress", "--config=digit", "--workdir=w"],
         "tfgraphprune compress: flag --config=digit: there is no config file digit: give the path "
-        "of one, or one of the packaged names cifar10_resnet20, digits, universal_policy.",
+        "of one, or one of the packaged names cifar10, digits, universal_policy.",
     ),
     "unknown field": (
         [*DIGITS, "--config.search.evaluation=3"],

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import tfgraphprune as tgp
 from tfgraphprune import experiment
-from tfgraphprune.cli.config_flag import find_config, read_config
+from tfgraphprune.cli.config_flag import load_config
 from tfgraphprune.training.data import load_digits
 from tfgraphprune.training.image_folders import load_image_folder
 
@@ -182,7 +182,7 @@ def test_numbers_out_of_range_are_refused(photos, arguments, message):
 
 
 def _config(folder, **data):
-    config = read_config(find_config("digits"))
+    config = load_config("digits")
     config.data.name, config.data.dir = "folder", str(folder)
     for name, value in data.items():
         config.data[name] = value

@@ -18,7 +18,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict
 
-from tfgraphprune.cli.config_flag import define_config, find_config, read_config
+from tfgraphprune.cli.config_flag import define_config, load_config
 from tfgraphprune.errors import ToleranceError, UserError
 
 INTERRUPTED = 130
@@ -154,7 +154,7 @@ def _lacking_field(argv: Sequence[str]) -> str:
     for word, following in zip(words, [*words[1:], ""], strict=True):
         name, given, value = word.lstrip("-").partition("=")
         if name == "config":
-            config = read_config(find_config(value if given else following))
+            config = load_config(value if given else following)
         override = re.match(r"--?(?:no)?config\.([^=]+)", word)
         part, where = config, "config"
         for field in re.findall(r"[^.\[\]'\"]+", override[1]) if override else ():

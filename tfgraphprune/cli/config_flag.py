@@ -16,7 +16,11 @@ from tfgraphprune.errors import UserError
 def define_config() -> None:
     """Define `--config`, whose fields `--config.field=value` overrides."""
     config_flags.DEFINE_config_file(
-        "config", None, "Config of the experiment: a path, or one of " + ", ".join(packaged())
+        "config",
+        None,
+        "Config of the experiment: a path, or one of "
+        + ", ".join(packaged())
+        + "; NAME:ARGUMENT hands an argument to its get_config(), as in cifar10:vgg16_bn.",
     )
     flags.FLAGS["config"].parser = _ConfigParser()
 
@@ -24,6 +28,18 @@ def define_config() -> None:
 def packaged() -> list[str]:
     """Names of the configs that come with the package."""
     return sorted(p.stem for p in _folder().glob("[!_]*.py"))
+
+
+def load_config(name: str) -> ConfigDict:
+    """The config of a path or a packaged name, of which `NAME:ARGUMENT` gives an argument.
+
+    Raises:
+        UserError: there is no such config, or it can't be read.
+    """
+    if Path(name).is_file():
+        return read_config(Path(name))
+    name, given, argument = name.partition(":")
+    return read_config(find_config(name), *[argument] * bool(given))
 
 
 def find_config(name: str) -> Path:
@@ -42,8 +58,12 @@ def find_config(name: str) -> Path:
     )
 
 
-def read_config(path: Path) -> ConfigDict:
+def read_config(path: Path, *arguments: str) -> ConfigDict:
     """What `get_config()` in a file returns, locked: fields can change, but none can be added.
+
+    Args:
+        path: of a Python file.
+        arguments: of its `get_config()`.
 
     Raises:
         UserError: the file can't be run, or has no `get_config()` that returns a `ConfigDict`.
@@ -54,7 +74,7 @@ def read_config(path: Path) -> ConfigDict:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        config = module.get_config()
+        config = module.get_config(*arguments)
     except Exception as error:
         raise UserError(
             f"the config {path} can't be read ({type(error).__name__}: {error}): it must be a "
@@ -72,7 +92,7 @@ class _ConfigParser(flags.ArgumentParser):
     """From the flag's text to the config; `UserError` is a `ValueError`, which absl expects."""
 
     def parse(self, argument: Any) -> ConfigDict:
-        return read_config(find_config(argument))
+        return load_config(argument)
 
     def flag_type(self) -> str:
         return "config"

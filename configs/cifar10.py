@@ -1,14 +1,32 @@
-"""CIFAR-10 with a ResNet-20: published weights, half of the MACs, a short fine-tuning.
+"""CIFAR-10: half of the MACs, a short fine-tuning, for a ResNet-20 or a family of mobile networks.
 
-The weights are not part of the package: --config.model.weights=FILE.npz names them, and without
-them the network is trained. --config.data.dir=FOLDER names the data, which is else downloaded.
+--config=cifar10 is the ResNet-20, whose published weights are not part of the package:
+--config.model.weights=FILE.npz names them, and without them the network is trained.
+--config=cifar10:mobilenet_v2 and the like is a small network of a family, trained for a few epochs
+and cut without a search; docs/results/recovery.md has what comes out, and
+--config.train.epochs=160 trains in earnest. --config.data.dir=FOLDER names the data, which is else
+downloaded.
 """
 
 from ml_collections import ConfigDict
 
+FAMILIES = {
+    "mobilenet_v1": ("mobilenet_v1:0.5", "float32"),
+    "mobilenet_v2": ("mobilenet_v2:0.25", "float32"),
+    "shufflenet_v1": ("shufflenet_v1:0.25", "float32"),
+    "shufflenet_v2": ("shufflenet_v2:0.5", "float32"),
+    "vgg16_bn": ("vgg16_bn:0.25", "mixed_bfloat16"),
+}
+"""Widths that two cores can train, and precisions: depthwise kernels are slow in bfloat16."""
 
-def get_config() -> ConfigDict:
+
+def get_config(network: str = "resnet20") -> ConfigDict:
     """The experiment; every field can be overridden: --config.budget.macs_ratio=0.3."""
+    if network not in ("resnet20", *FAMILIES):
+        raise ValueError(f"the network must be resnet20, {', '.join(FAMILIES)}, not {network!r}")
+    short = network in FAMILIES
+    name, precision = FAMILIES.get(network, (network, "float32"))
+
     config = ConfigDict()
 
     # Of everything random.
@@ -46,15 +64,15 @@ def get_config() -> ConfigDict:
     # "digits_cnn", "resnetN" with N = 6n + 2 (option-A shortcuts; "resnetNB" for option B),
     # "random_cnn:SEED", or with a width after a colon, 1 if left out, "mobilenet_v1:0.5",
     # "mobilenet_v2", "shufflenet_v1", "shufflenet_v2", "vgg16_bn".
-    model.name = "resnet20"
+    model.name = name
     # A .keras or .h5 file of tf_keras; replaces the model above and its training. "" for none.
     model.path = ""
     # An .npz file with weights of the model above; replaces its training. "" for none.
     model.weights = ""
 
     config.train = train = ConfigDict()
-    # Epochs for the dense model, where neither file is given (hours on a CPU).
-    train.epochs = 160
+    # Epochs for the dense model, where neither file is given (160 are hours on a CPU).
+    train.epochs = 5 if short else 160
     # "adam" or "sgd" (with Nesterov momentum 0.9).
     train.optimizer = "sgd"
     # Peak of the cosine schedule.
@@ -94,11 +112,12 @@ def get_config() -> ConfigDict:
 
     config.search = search = ConfigDict()
     # The method whose plan is used: "sac", "cma_es", "uniform" ...; docs/search.md lists them.
-    search.agent = "sac"
-    # Plans that each method may try.
-    search.evaluations = 200
+    search.agent = "pretrained" if short else "sac"
+    # Plans that each method may try; 0 with "pretrained" is the plan of the policy that comes with
+    # the package.
+    search.evaluations = 0 if short else 200
     # Methods that run beside it for comparison.
-    search.rivals = ("uniform", "random")
+    search.rivals = ("uniform",) if short else ("uniform", "random")
     # The agent's hyperparameters by name: --config.search.options="{'encoder':'gcn'}".
     search.options = ConfigDict()
     # Folder of a saved policy to start from; "" for none.
@@ -153,7 +172,7 @@ def get_config() -> ConfigDict:
     # Decay of the mean of weights that the model gets at the end; 0 for the last weights.
     finetune.averaging = 0.0
     # What layers compute in: "float32", "mixed_bfloat16" or "mixed_float16".
-    finetune.precision = "float32"
+    finetune.precision = precision
     # Train large networks with channels in sixteens, where CPUs are faster at it.
     finetune.widen = True
     # As train.augment.
