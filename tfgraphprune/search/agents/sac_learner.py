@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tf_keras as keras
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import policy_step, trajectory
 from tf_agents.trajectories import time_step as ts
@@ -17,6 +16,7 @@ from tf_agents.trajectories import time_step as ts
 from tfgraphprune.embedding.bank import GraphBank
 from tfgraphprune.search.agents.environment import PruningEnvironment
 from tfgraphprune.search.agents.networks import GroupActor, GroupCritic
+from tfgraphprune.search.agents.sac_agent import RewardScale, sac_agent
 from tfgraphprune.search.agents.stateless import (
     StatelessReplayBuffer,
     StatelessSacAgent,
@@ -109,8 +109,7 @@ class SacLearner:
         self.replay = StatelessReplayBuffer(
             self.agent.collect_data_context.transition_spec, batch_size=1, max_length=capacity
         )
-        self._means = tf.Variable(tf.zeros(len(problems)), name="reward_mean")
-        self._deviations = tf.Variable(tf.ones(len(problems)), name="reward_deviation")
+        self._scale = RewardScale(len(problems))
         self._step: ts.TimeStep = self.environment.reset()
         self._act = tf.function(self._actions, autograph=False)
         self._learn = tf.function(self._train_steps, autograph=False)
@@ -139,14 +138,9 @@ class SacLearner:
     def standardise(self) -> None:
         """From now on, judge rewards by what each problem has given so far."""
         stored = self.replay.everything()
-        rewards = stored.next_time_step.reward.numpy()
-        numbers = stored.time_step.observation["graph"].numpy()
-        for number in range(len(self._problems)):
-            own = rewards[numbers == number]
-            if len(own):
-                deviation = own.std()
-                self._means[number].assign(own.mean())
-                self._deviations[number].assign(deviation if deviation > 1e-6 else 1.0)
+        self._scale.fit(
+            stored.next_time_step.reward.numpy(), stored.time_step.observation["graph"].numpy()
+        )
 
     def learn(self) -> dict[str, float]:
         """`settings.steps` training steps; the losses of the last one."""
@@ -170,8 +164,7 @@ class SacLearner:
             "agent": self.agent,
             "averages": self._averages,
             "replay": self.replay,
-            "reward_mean": self._means,
-            "reward_deviation": self._deviations,
+            **self._scale.state(),
         }
 
     def _networks(self) -> tuple[Any, list[Any]]:
@@ -208,50 +201,26 @@ class SacLearner:
     def _standardised(self, count: int, seed: tf.Tensor) -> trajectory.Transition:
         batch = self.replay.sample(count, seed)
         last = batch.next_time_step
-        number = last.observation["graph"]
-        mean, deviation = tf.gather(self._means, number), tf.gather(self._deviations, number)
-        return batch._replace(next_time_step=last._replace(reward=(last.reward - mean) / deviation))
+        reward = self._scale(last.reward, last.observation["graph"])
+        return batch._replace(next_time_step=last._replace(reward=reward))
 
     def _agent(self, bank: GraphBank) -> StatelessSacAgent:
-        settings = self._settings
-        time_step_spec = tensor_spec.from_spec(self.environment.time_step_spec())
-        action_spec = tensor_spec.from_spec(self.environment.action_spec())
-        observation_spec = time_step_spec.observation
-        shape = self._shape
-        # Seeds of their own: the second critic is no check of the first if they start alike.
-        seeds = [int(s) for s in np.random.SeedSequence(self._seed).generate_state(3) % (2**31 - 1)]
-        critics = [
-            GroupCritic(
-                (observation_spec, action_spec), bank, **shape, seed=s, name=f"GroupCritic{i}"
-            )
-            for i, s in enumerate(seeds[1:], 1)
-        ]
-        optimizers = [
-            keras.optimizers.legacy.Adam(rate)
-            for rate in (settings.learning_rate,) * 2 + (settings.alpha_learning_rate,)
-        ]
-        agent = StatelessSacAgent(
+        times, actions = (
+            tensor_spec.from_spec(spec)
+            for spec in (self.environment.time_step_spec(), self.environment.action_spec())
+        )
+        seen, shape = times.observation, self._shape
+        return sac_agent(
             self._seed,
             bank,
-            time_step_spec,
-            action_spec,
-            critic_network=critics[0],
-            critic_network_2=critics[1],
-            actor_network=GroupActor(observation_spec, action_spec, bank, **shape, seed=seeds[0]),
-            actor_optimizer=optimizers[0],
-            critic_optimizer=optimizers[1],
-            alpha_optimizer=optimizers[2],
-            # SacAgent's own defaults are no target averaging and half the usual target entropy.
-            target_update_tau=settings.tau,
+            self._settings,
+            (times, actions),
+            actor=lambda seed: GroupActor(seen, actions, bank, **shape, seed=seed),
+            critic=lambda seed, suffix: GroupCritic(
+                (seen, actions), bank, **shape, seed=seed, name=f"GroupCritic{suffix}"
+            ),
             gamma=0.99,
-            target_entropy=-1.0,
-            initial_log_alpha=float(np.log(settings.alpha)),
-            gradient_clipping=settings.clip,
-            train_step_counter=tf.Variable(0, dtype=tf.int64, name="train_step"),
         )
-        agent.initialize()
-        agent.create_optimizer_state()
-        return agent
 
 
 def _batched(nest: Any) -> Any:

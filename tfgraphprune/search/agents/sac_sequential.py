@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-import tf_keras as keras
 from tf_agents.distributions.utils import scale_distribution_to_spec
 from tf_agents.networks import network
 from tf_agents.specs import distribution_spec, tensor_spec
@@ -17,6 +16,7 @@ from tf_agents.specs import distribution_spec, tensor_spec
 from tfgraphprune.embedding.bank import GraphBank
 from tfgraphprune.embedding.head import GroupHead
 from tfgraphprune.search.agents.networks import LOG_STD_BOUNDS, LOG_STD_START
+from tfgraphprune.search.agents.sac_agent import RewardScale, sac_agent
 from tfgraphprune.search.agents.sequential import (
     Observation,
     SequentialSearch,
@@ -93,67 +93,39 @@ class SacSequentialSearch(SequentialSearch):
         options: Mapping[str, Any] | None = None,
     ):
         super().__init__(problem, evaluations, seed, options)
-        self._mean = tf.Variable(0.0, name="reward_mean")
-        self._deviation = tf.Variable(1.0, name="reward_deviation")
+        self._scale = RewardScale(1)
 
     def observe(self, episode: int, outcome: Outcome) -> None:
         """Store what was executed; after the random episodes standardise rewards and train."""
         self._store(outcome)
         if episode + 1 == max(1, self.warmup):
             rewards = self.replay.everything()["reward"].numpy()
-            deviation = rewards.std()
-            self._mean.assign(rewards.mean())
-            self._deviation.assign(deviation if deviation > 1e-6 else 1.0)
+            self._scale.fit(rewards, np.zeros(len(rewards), int))
         self._train(episode)
 
     def state(self) -> dict[str, Any]:
         """Networks, targets, optimizers, entropy weight, counters, episodes and normaliser."""
-        return {
-            **super().state(),
-            "reward_mean": self._mean,
-            "reward_deviation": self._deviation,
-        }
+        return {**super().state(), **self._scale.state()}
 
     def scalars(self) -> dict[str, float]:
         """The last losses and the entropy weight."""
         return {**super().scalars(), "alpha": float(self.agent.alpha)}
 
     def _agent(self, bank: GraphBank, time_step_spec: Any, action_spec: Any) -> StatelessSacAgent:
-        settings = self.settings
-        spec = time_step_spec.observation
+        settings, seen = self.settings, time_step_spec.observation
         shape = (bank, settings.encoder, settings.hidden, settings.layers)
-        # Seeds of their own: the second critic is no check of the first if they start alike.
-        seeds = [int(s) for s in np.random.SeedSequence(self.seed).generate_state(3) % (2**31 - 1)]
-        critics = [
-            SquashedCritic((spec, action_spec), *shape, seed=s, name=f"SquashedCritic{i}")
-            for i, s in enumerate(seeds[1:], 1)
-        ]
-        actor, critic, alpha = (
-            keras.optimizers.legacy.Adam(rate)
-            for rate in (settings.learning_rate,) * 2 + (settings.alpha_learning_rate,)
-        )
         # A step's action is one number: its mean over the groups of the graph is itself.
-        agent = StatelessSacAgent(
+        return sac_agent(
             self.seed,
             bank,
-            time_step_spec,
-            action_spec,
-            critic_network=critics[0],
-            critic_network_2=critics[1],
-            actor_network=SquashedActor(spec, action_spec, *shape, seed=seeds[0]),
-            actor_optimizer=actor,
-            critic_optimizer=critic,
-            alpha_optimizer=alpha,
-            target_update_tau=settings.tau,
+            settings,
+            (time_step_spec, action_spec),
+            actor=lambda seed: SquashedActor(seen, action_spec, *shape, seed=seed),
+            critic=lambda seed, suffix: SquashedCritic(
+                (seen, action_spec), *shape, seed=seed, name=f"SquashedCritic{suffix}"
+            ),
             gamma=settings.gamma,
-            target_entropy=-1.0,
-            initial_log_alpha=float(np.log(settings.alpha)),
-            gradient_clipping=settings.clip,
-            train_step_counter=tf.Variable(0, dtype=tf.int64, name="train_step"),
         )
-        agent.initialize()
-        agent.create_optimizer_state()
-        return agent
 
     def _actions(self, observation: Observation, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         distribution = self.agent._actor_network(observation)[0]
@@ -165,7 +137,7 @@ class SacSequentialSearch(SequentialSearch):
         return sample
 
     def _judged(self, rewards: tf.Tensor) -> tf.Tensor:
-        return (rewards - self._mean) / self._deviation
+        return self._scale(rewards, tf.zeros_like(rewards, tf.int32))
 
 
 class SquashedActor(network.DistributionNetwork):
