@@ -13,7 +13,45 @@ from tfgraphprune.training.labels import one_hot
 from tfgraphprune.training.teaching import mean
 
 
-class Distiller(keras.Model):
+class Taught(keras.Model):
+    """What a student and its teacher are in every kind of distillation.
+
+    Args:
+        student: the model that learns.
+        teacher: a model on the same inputs, never trained; or `None`.
+        alpha: weight of the teacher's part, from 0 to 1.
+        temperature: by which outputs are divided.
+        features: runs the student in training, and adds a loss on what its layers give.
+    """
+
+    def __init__(
+        self,
+        student: Any,
+        teacher: Any,
+        alpha: float,
+        temperature: float,
+        features: FeatureMatch | None,
+    ):
+        super().__init__()
+        self.student = student
+        self.teacher = teacher
+        self._alpha = alpha if teacher is not None else 0.0
+        self._temperature = temperature
+        self._features = features
+
+    @property
+    def trainable_variables(self) -> list:
+        """The student's only."""
+        return self.student.trainable_variables
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """The student's outputs."""
+        if training and self._features is not None:
+            return self._features(inputs)
+        return self.student(inputs, training=training)
+
+
+class Distiller(Taught):
     """Trains a student on labels and on a teacher's outputs.
 
     Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531:
@@ -38,27 +76,11 @@ class Distiller(keras.Model):
         label_smoothing: float = 0.0,
         features: FeatureMatch | None = None,
     ):
-        super().__init__()
-        self.student = student
-        self.teacher = teacher
-        self._alpha = alpha if teacher is not None else 0.0
-        self._temperature = temperature
+        super().__init__(student, teacher, alpha, temperature, features)
         self._smoothing = label_smoothing
-        self._features = features
         self._student_probabilities = gives_probabilities(student)
-        self._mean_loss = keras.metrics.Mean("loss")
         self._teacher_probabilities = teacher is not None and gives_probabilities(teacher)
-
-    @property
-    def trainable_variables(self) -> list:
-        """The student's only."""
-        return self.student.trainable_variables
-
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """The student's outputs."""
-        if training and self._features is not None:
-            return self._features(inputs)
-        return self.student(inputs, training=training)
+        self._mean_loss = keras.metrics.Mean("loss")
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None

@@ -12,7 +12,7 @@ from absl import logging
 from tfgraphprune.errors import UserError
 from tfgraphprune.outputs import check_classifier, loss_name, scores_classes
 from tfgraphprune.training import teaching
-from tfgraphprune.training.distill import Distiller
+from tfgraphprune.training.distill import Distiller, Taught
 from tfgraphprune.training.features import FeatureMatch
 
 
@@ -101,7 +101,7 @@ def learner(
     return CompiledDistiller(model, teacher, alpha, temperature, features)
 
 
-class CompiledDistiller(keras.Model):
+class CompiledDistiller(Taught):
     """Trains a compiled model on its own losses, and on a teacher's outputs.
 
     For each output the teacher's part fits what the user's loss says the output is: softmax or
@@ -131,12 +131,7 @@ class CompiledDistiller(keras.Model):
         temperature: float = 4.0,
         features: FeatureMatch | None = None,
     ):
-        super().__init__()
-        self.student = student
-        self.teacher = teacher
-        self._alpha = alpha if teacher is not None else 0.0
-        self._temperature = temperature
-        self._features = features
+        super().__init__(student, teacher, alpha, temperature, features)
         shapes = [
             [tuple(t.shape) for t in tf.nest.flatten(m.outputs)] for m in (student, teacher) if m
         ]
@@ -161,21 +156,10 @@ class CompiledDistiller(keras.Model):
             self._variances = teaching.variances(self.teacher, batches)
 
     @property
-    def trainable_variables(self) -> list:
-        """The student's only."""
-        return self.student.trainable_variables
-
-    @property
     def metrics(self) -> list:
         """The student's, and the teacher's part of the loss."""
         own = [self._taught] if self.teacher is not None else []
         return [*self.student.metrics, *own]
-
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """The student's outputs."""
-        if training and self._features is not None:
-            return self._features(inputs)
-        return self.student(inputs, training=training)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None
