@@ -130,7 +130,9 @@ def get_config(network: str = "resnet20") -> ConfigDict:
     search.calibration_examples = 512
     # Reward images to use, from the first held-out one on: train[45000:46000].
     search.reward_examples = 1000
-    # Of these, how many are enough for a plan that is clearly worse; 0 for all.
+    # Images in a forward pass of the search; fewer need less memory.
+    search.batch_size = 128
+    # Reward images that are enough for a plan that is clearly worse; 0 for all.
     search.first_look = 0
     # When each method comes to its end, such as "30m"; "" for no limit.
     search.time_limit = ""

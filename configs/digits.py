@@ -107,7 +107,9 @@ def get_config() -> ConfigDict:
     search.calibration_examples = 512
     # Reward images to use; 0 for all that are held out.
     search.reward_examples = 0
-    # Of these, how many are enough for a plan that is clearly worse; 0 for all.
+    # Images in a forward pass of the search; fewer need less memory.
+    search.batch_size = 128
+    # Reward images that are enough for a plan that is clearly worse; 0 for all.
     search.first_look = 0
     # When each method comes to its end, such as "30m"; "" for no limit.
     search.time_limit = ""

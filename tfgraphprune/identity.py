@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,7 +43,16 @@ def named(function: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses and mappings as dictionaries, tuples as lists, functions by name: for JSON."""
+    """Dataclasses and mappings as dictionaries, tuples as lists, functions by name: for JSON.
+
+    Policies stand as their hashes, paths as text, and NumPy's numbers as Python's.
+    """
+    if isinstance(getattr(value, "hash", None), str):
+        return value.hash
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
     if callable(value):
         return named(value)
     if dataclasses.is_dataclass(value):

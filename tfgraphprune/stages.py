@@ -24,6 +24,7 @@ from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.tasks import assembled
 from tfgraphprune.search.plan_search import SearchResult, search_plan
 from tfgraphprune.settings import LIMITS, Budget
+from tfgraphprune.settings.search import seconds
 from tfgraphprune.shipping import file_overhead
 from tfgraphprune.training.recoveries.registry import followed
 from tfgraphprune.training.recovery import recover
@@ -151,7 +152,7 @@ def _search(
         job.train_data,
         job.validation_data,
         job.budget,
-        replace(job.search, evaluations=share),
+        replace(job.search, evaluations=share, time_limit=_time(job)),
         seed=job.seed,
         limits=limits,
         metric=job.metric,
@@ -162,6 +163,12 @@ def _search(
     )
     content = {"plan": found.plan.to_dict(), "methods": found.methods, "history": found.history}
     return run.mark(f"search{name}", content)
+
+
+def _time(job: Job) -> float | None:
+    """Seconds of a stage."""
+    limit = job.search.time_limit
+    return None if limit is None else seconds(limit) / job.finetune.stages
 
 
 def _settled(

@@ -68,3 +68,12 @@ def test_groups_that_change_alike_are_cut_alike(change):
     columns = {"change_at_half": np.full(3, change), "change_at_quarter": np.full(3, 2 * change)}
     counts = least_changing(projection([30, 30, 30], [1, 1, 1], 0.5), columns)
     assert counts.max() - counts.min() <= 1 and counts.sum() == 45
+
+
+def test_batches_change_little():
+    keras.utils.set_random_seed(0)
+    graph = tgp.LayerGraph.from_model(network())
+    images = np.random.default_rng(0).normal(size=(64, 6, 6, 2)).astype("float32")
+    whole, parts = (output_changes(graph, images, l2(graph), size)[0] for size in (64, 20))
+    for name, values in whole.items():
+        np.testing.assert_allclose(parts[name], values, atol=0.1)

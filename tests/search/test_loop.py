@@ -13,6 +13,7 @@ from tests.search.synthetic import PatternProblem, Stopped, StoppingProblem
 from tests.support import ROOT
 from tfgraphprune.cost.projection import Limit, Projection
 from tfgraphprune.errors import SearchFailedError, UserError
+from tfgraphprune.search import loop
 from tfgraphprune.search.loop import run_search
 from tfgraphprune.search.registry import SEARCHERS, SearcherEntry, searcher_class
 
@@ -304,3 +305,32 @@ def test_the_time_that_is_left_is_told_early_and_at_half_time(monkeypatch, caplo
 def test_images_are_added_up_from_the_first_on():
     rows = search().rows
     assert [row["images"] for row in rows] == [10 * n for n in range(1, EVALUATIONS + 1)]
+
+
+@pytest.mark.parametrize("method", ["sac", "sac_sequential", "ddpg", "ppo"])
+def test_a_failure_before_any_reward_teaches_nothing(method):
+    """Nobody knows yet what is low: 0 would be the best of all where rewards are negative."""
+
+    class Losses(FailingProblem):
+        def reward(self, counts, at_least=0):
+            return super().reward(counts) - 5
+
+    made = []
+
+    class Kept(searcher_class(method)):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            made.append(self)
+
+    options = {"warmup": 2} if method != "ppo" else {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "searcher_class", lambda name: Kept)
+        rows = search(Losses(1, 2), method, options=options).rows
+    assert [row["evaluation"] for row in rows if "error" in row] == [1, 2]
+    replay = made[0].learner.replay if method == "sac" else made[0].replay
+    stored = replay.everything()
+    rewards = {
+        "sac": lambda: stored.next_time_step.reward,
+        "ppo": lambda: stored.policy_info["return"],
+    }.get(method, lambda: stored["reward"])()
+    assert len(rewards) and (rewards.numpy() < 0).all()

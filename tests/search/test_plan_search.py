@@ -6,6 +6,9 @@ import tensorflow as tf
 import tf_keras
 
 import tfgraphprune as tgp
+from tfgraphprune.cost import resolve_limits
+from tfgraphprune.search import plan_search
+from tfgraphprune.search.evaluation.evaluator import RewardEvaluator
 from tfgraphprune.search.registry import SEARCHERS
 
 pytest.importorskip("tf_agents")
@@ -256,3 +259,55 @@ def test_every_method_is_documented():
     from tfgraphprune.search.registry import searcher_class
 
     assert all(searcher_class(name).__doc__ for name in SEARCHERS)
+
+
+def test_without_evaluations_nothing_is_rewarded(digits_model, graph, digits):
+    def plan(model, graph, reward_data):
+        search = tgp.Search(agent="pretrained", evaluations=0)
+        budget = tgp.Budget(macs_ratio=0.5)
+        return tgp.search_plan(model, graph, digits.train, reward_data, budget, search).plan
+
+    found = plan(digits_model, graph, None)
+    assert (
+        found.counts(graph).tolist()
+        == plan(digits_model, graph, digits.reward).counts(graph).tolist()
+    )
+    limits = resolve_limits(tgp.Budget(macs_ratio=0.5), graph)
+    assert all(limit.cost(found.counts(graph)) <= limit.value for limit in limits)
+    image = digits_model.input
+    several = tf_keras.Model(image, [digits_model.output, digits_model.output])
+    plan(several, tgp.LayerGraph.from_model(several), None)
+
+
+def test_a_budget_that_cannot_be_met_is_refused_first(digits_model, graph, digits, monkeypatch):
+    monkeypatch.setattr(plan_search, "RewardEvaluator", lambda *a, **k: pytest.fail("long work"))
+    with pytest.raises(tgp.UserError, match="budget"):
+        tgp.search_plan(
+            digits_model, graph, digits.train, digits.reward, tgp.Budget(macs_ratio=1e-4)
+        )
+
+
+def test_a_policy_itself_starts_a_search(found, digits_model, graph, digits):
+    again = tgp.search_plan(
+        digits_model, graph, digits.train, None, tgp.Budget(macs_ratio=0.4),
+        tgp.Search(policy=found.policy, evaluations=0), progress=False,
+    )  # fmt: skip
+    assert again.policy is found.policy
+
+
+def test_the_size_of_batches_reaches_the_evaluator(digits_model, graph, digits, monkeypatch):
+    made = []
+
+    class Seen(RewardEvaluator):
+        def __init__(self, *arguments, **more):
+            super().__init__(*arguments, **more)
+            made.append(max(len(x) for part in self._images for x in part))
+
+    monkeypatch.setattr(plan_search, "RewardEvaluator", Seen)
+    for size in (16, 32):
+        tgp.search_plan(
+            digits_model, graph, digits.train, digits.reward, tgp.Budget(macs_ratio=0.5),
+            tgp.Search(agent="uniform", rivals=(), batch_size=size, reward_examples=40),
+            progress=False,
+        )  # fmt: skip
+    assert made == [16, 32]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfgraphprune.batches import length, model_inputs
+from tfgraphprune.batches import batched, length, model_inputs
 from tfgraphprune.cost.allocation import greedy
 from tfgraphprune.cost.projection import Projection
 from tfgraphprune.graph.layer_graph import LayerGraph
@@ -24,17 +24,18 @@ _EVEN = 0.02
 
 
 def output_changes(
-    graph: LayerGraph, images: Any, importance: Importance
+    graph: LayerGraph, images: Any, importance: Importance, batch_size: int = 128
 ) -> tuple[dict[str, np.ndarray], int]:
     """Sensitivity samples in the manner of Galen (arXiv 2212.07818), but without labels.
 
     The change `d` is the squared difference of the outputs over their variance, with BatchNorm
-    on the statistics of these images; the sample is `d / (1 + d)`.
+    on the statistics of the images of each pass; the sample is `d / (1 + d)`.
 
     Args:
         graph: the dense model's graph.
-        images: inputs of one forward pass; some 100 are enough.
+        images: inputs; some 100 are enough.
         importance: which channels stay.
+        batch_size: examples in a forward pass.
 
     Returns:
         The columns of `KEPT`, float64 `[groups]` each, and the images that were forwarded.
@@ -42,10 +43,11 @@ def output_changes(
     groups = graph.prunable_groups
     silencer = Silencer(graph)
     estimator = BatchNormEstimator(silencer.model)
-    batch = tf.nest.map_structure(tf.constant, model_inputs(images, graph.model))
+    batches = batched(model_inputs(images, graph.model), batch_size)
 
     def outputs() -> list[np.ndarray]:
-        return [np.asarray(t, np.float64) for t in tf.nest.flatten(estimator.outputs(batch))]
+        found = (tf.nest.flatten(estimator.outputs(batch)) for batch in batches)
+        return [np.concatenate(parts).astype(np.float64) for parts in zip(*found, strict=True)]
 
     silencer.apply({})
     dense = outputs()

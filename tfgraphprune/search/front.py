@@ -20,7 +20,7 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.pruning.plan import PruningPlan
-from tfgraphprune.search.checks import check_read_from, check_search
+from tfgraphprune.search.checks import check_read_from, check_search, starting_policy
 from tfgraphprune.search.evaluation.evaluator import Metric, Reward, RewardEvaluator
 from tfgraphprune.search.in_worker import group_rows
 from tfgraphprune.search.loop import deterministic_ops, rounds_of
@@ -198,11 +198,11 @@ def front_of(
     from tfgraphprune.search.joint import run_joint  # needs TF-Agents
 
     evaluator = RewardEvaluator(
-        graph, calibration, reward, search.criterion, metric=metric,
+        graph, calibration, reward, search.criterion, search.batch_size, metric,
         first_look=search.first_look, precision=search.reward_precision,
     )  # fmt: skip
     some = rows_of(calibration[0], slice(SENSITIVITY_EXAMPLES))
-    changes = output_changes(graph, some, evaluator.importance)
+    changes = output_changes(graph, some, evaluator.importance, evaluator.batch_size)
     problems = []
     for number, each in enumerate(limits):
         columns = changes if number == 0 else (changes[0], 0)  # the images are charged once
@@ -211,7 +211,8 @@ def front_of(
                 graph, each, evaluator, calibration, min_keep=search.min_keep, changes=columns
             )
         )
-    options = dict(search.options) | ({"policy": search.policy} if search.policy else {})
+    start = starting_policy(search)
+    options = dict(search.options) | ({} if start is None else {"policy": start})
     found = run_joint(
         problems,
         [f"budget {number}" for number in range(len(limits))],

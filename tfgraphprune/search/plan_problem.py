@@ -89,7 +89,7 @@ class PlanProblem:
         projection = Projection.of(layers, limits, min_keep)
         if changes is None and images is not None:
             some = rows_of(images, slice(SENSITIVITY_EXAMPLES))
-            changes = output_changes(layers, some, evaluator.importance)
+            changes = output_changes(layers, some, evaluator.importance, evaluator.batch_size)
         columns, forwarded = changes or ({}, 0)
         if columns:
             counts = least_changing(projection, columns)

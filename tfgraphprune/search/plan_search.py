@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -81,7 +82,7 @@ def search_plan(
         graph: its layer graph.
         train_data: calibration images come from here.
         reward_data: images that were not trained on, with labels; not the test set. `None` where
-            `reward` is given.
+            `reward` is given, or nothing is rewarded as there are no evaluations.
         budget: what may be spent.
         search: agent, rivals, numbers; defaults to `Search()`.
         seed: of everything random.
@@ -102,16 +103,20 @@ def search_plan(
     """
     search, seed = search or Search(), whole_seed(seed)
     check(train_data, "train_data")
+    if search.evaluations == 0:
+        reward = reward or unrewarded
     if reward is None:
         check(reward_data, "reward_data")
     check_read_from(graph, model)
     names = check_search(search, graph.model)
+    limits = limits or resolve_limits(budget, graph)
+    Projection.of(graph, limits, search.min_keep)
     examples = {count: sample(train_data, count, seed) for count in map(training_examples, names)}
     key = None
     if checkpoint_dir is not None:
         key = checkpoint_key(graph, train_data, reward or reward_data, search, metric)
     arguments: dict[str, Any] = {
-        "limits": limits or resolve_limits(budget, graph),
+        "limits": limits,
         "calibration": sample(train_data, search.calibration_examples, seed),
         "training": {name: examples[training_examples(name)] for name in names},
         "reward": reward or sample(reward_data, search.reward_examples, seed, metric is not None),
@@ -125,8 +130,6 @@ def search_plan(
     }
     if not any(map(needs_worker, names)):
         return search_graph(graph, **arguments, on_evaluation=on_evaluation)
-    # A budget that can't be met is refused before a process starts.
-    Projection.of(graph, arguments["limits"], search.min_keep)
     dense = twin(graph.model) if is_keras3_model(graph.model) else graph.model
     found = run_in_worker(
         "tfgraphprune.search.in_worker:search",
@@ -178,7 +181,7 @@ def search_graph(
     names = tuple(training)
     start = starting_policy(search)
     evaluator = RewardEvaluator(
-        graph, calibration, reward, search.criterion, metric=metric,
+        graph, calibration, reward, search.criterion, search.batch_size, metric,
         first_look=search.first_look, precision=search.reward_precision,
     )  # fmt: skip
     reads_graph = search.evaluations == 0 or any(searcher_class(n).reads_graph for n in names)
@@ -237,13 +240,18 @@ def checkpoint_key(
     """Hashes of model, data and reward, which checkpoints of a search must agree with."""
     data = [train_data, None if callable(reward) else reward]
     settings = {
-        "examples": [search.calibration_examples, search.reward_examples],
+        "examples": [search.calibration_examples, search.reward_examples, search.batch_size],
         "criterion": plain(search.criterion),
         "first_look": search.first_look,
         "reward_precision": search.reward_precision,
         "rewarded_by": [named(f) for f in (metric, reward) if callable(f)],
     }
     return identity(graph.model, graph.fingerprint, data, settings)
+
+
+def unrewarded(model: Any) -> float:
+    """The reward where there are no evaluations."""
+    return math.nan
 
 
 def _without_search(problem: PlanProblem, search: Search, policy: Policy) -> SearchResult:

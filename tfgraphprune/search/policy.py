@@ -138,15 +138,18 @@ def bounded_mean(outputs: tf.Tensor, guess: tf.Tensor | np.ndarray) -> tf.Tensor
     return _MEAN_BOUND * tf.tanh(tf.atanh(start / _MEAN_BOUND) + outputs / _MEAN_BOUND)
 
 
-def load_policy(folder: str | os.PathLike) -> Policy:
+def load_policy(folder: str | os.PathLike | Policy) -> Policy:
     """Read a policy that `Policy.save` wrote.
 
     Args:
-        folder: where it is; `"pretrained"` for the one that comes with the package.
+        folder: where it is; `"pretrained"` for the one that comes with the package. A policy is
+            handed back as it is.
 
     Raises:
         UserError: there is none, or it was changed since.
     """
+    if isinstance(folder, Policy):
+        return folder
     path = Path(__file__).parent / "pretrained" if folder == "pretrained" else Path(folder)
     try:
         content = json.loads((path / _SETTINGS).read_text())

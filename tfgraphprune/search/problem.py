@@ -91,12 +91,15 @@ class Outcome:
         reward: finite; the floor where the evaluation failed.
         error: what went wrong, if anything did.
         probe: whether it was a look at counts that may be over the budget.
+        teaches: whether an agent can learn from the reward: not where an evaluation failed before
+            any had succeeded, as nobody knows then what is low.
     """
 
     execution: Execution
     reward: float
     error: str | None = None
     probe: bool = False
+    teaches: bool = True
 
 
 def executed(problem: SearchProblem, proposal: Proposal) -> Execution:
@@ -148,4 +151,4 @@ def evaluate(
         dict(zip(problem.graph.names, execution.counts, strict=True)),
         floor,
     )
-    return Outcome(execution, floor, error, probe)
+    return Outcome(execution, floor, error, probe, teaches=math.isfinite(best))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,16 +25,18 @@ class Search:
         evaluations: rewards that each method may look at; 0 takes what a trained policy says.
         rivals: methods that run beside it for comparison.
         options: hyperparameters of the agent by name, such as `{"encoder": "gcn_lstm"}`.
-        policy: folder of a saved policy from which the agent starts.
+        policy: folder of a saved policy from which the agent starts, or a `Policy`.
         criterion: what ranks the channels within a group, by name or as an object such as
             `tfgraphprune.criteria.Taylor(data)`; runs tell objects apart by their class.
         min_keep: smallest share of channels that a group keeps, in (0, 1].
         calibration_examples: training examples for the BatchNorm statistics.
         reward_examples: examples that the reward is measured on; all by default.
+        batch_size: examples in a forward pass of the search; fewer need less memory.
         first_look: of these, how many are enough for a plan that is clearly worse than the best
             one so far; all by default.
         time_limit: when each method comes to its end: seconds, or text such as `"30m"`, which
-            becomes seconds; what the agent's features take counts as the agent's.
+            becomes seconds; what the agent's features take counts as the agent's, and stages have
+            equal shares.
         reward_precision: `auto` evaluates large networks in bfloat16 where the CPU has it in
             hardware and its outputs agree with those of float32; `float32` never does.
 
@@ -45,11 +48,12 @@ class Search:
     evaluations: int = 200
     rivals: tuple[str, ...] = ("uniform",)
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    policy: str | None = None
+    policy: str | os.PathLike | Any = None
     criterion: str | Callable[[Any], Any] = "l2"
     min_keep: float = 0.1
     calibration_examples: int = 512
     reward_examples: int | None = None
+    batch_size: int = 128
     first_look: int | None = None
     time_limit: float | str | None = None
     reward_precision: str = "auto"
@@ -59,9 +63,12 @@ class Search:
             raise UserError(f"rivals is a tuple of names: write ({self.rivals!r},).")
         object.__setattr__(self, "rivals", tuple(self.rivals))
         object.__setattr__(self, "options", dict(self.options))
+        if isinstance(self.policy, os.PathLike):
+            object.__setattr__(self, "policy", os.fspath(self.policy))
         if self.evaluations != 0 or isinstance(self.evaluations, bool):
             positive_integer("evaluations", self.evaluations)
         positive_integer("calibration_examples", self.calibration_examples)
+        positive_integer("batch_size", self.batch_size)
         for name in ("reward_examples", "first_look"):
             if getattr(self, name) is not None:
                 positive_integer(name, getattr(self, name))

@@ -150,3 +150,9 @@ def test_one_group_and_next_to_no_evaluations(evaluations):
 def test_learns_the_pattern_as_published():
     found, random = rewards("ddpg"), rewards("random")
     assert found[-10:].mean() > -0.3 > random.mean()
+
+
+def test_a_training_that_diverged_is_said():
+    search = DdpgSearch(PatternProblem(3), 16, 0, SMALL)
+    with pytest.raises(UserError, match="training of ddpg diverged: an action became nan"):
+        search._explored(float("nan"), 0.0, 9, np.random.default_rng(0))

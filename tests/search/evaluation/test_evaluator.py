@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfgraphprune as tgp
 from tfgraphprune.cost import dense_counts
+from tfgraphprune.search.determinism import deterministic_ops
 from tfgraphprune.search.evaluation.evaluator import RewardEvaluator, accuracy_of
 from tfgraphprune.search.evaluation.masked_network import MaskedNetwork
 from tfgraphprune.shipping import accuracy
@@ -123,3 +125,19 @@ def test_a_model_without_one_output_of_scores_needs_a_metric(digits, calibration
     with pytest.raises(tgp.UserError, match="its loss 'binary_crossentropy'"):
         several = digits.reward[0], np.ones((270, 3))
         RewardEvaluator(tgp.LayerGraph.from_model(labelled), calibration, several)
+
+
+@pytest.mark.parametrize("kind", ["metric", "reward"])
+def test_what_the_user_calls_may_draw_random_numbers(kind, graph, digits, calibration):
+    """TensorFlow's op determinism, under which a search runs, refuses such ops without a seed."""
+
+    def drawn(*given):
+        return float(tf.random.uniform([]))
+
+    data = drawn if kind == "reward" else digits.reward
+    judged = RewardEvaluator(
+        graph, calibration, data, batch_size=32, metric=drawn if kind == "metric" else None
+    )
+    with deterministic_ops():
+        tf.config.experimental.enable_op_determinism()
+        assert 0 <= judged(halves(graph)) < 1

@@ -148,7 +148,7 @@ class PpoSearch(Searcher):
 
     def observe(self, episode: int, outcome: Outcome) -> None:
         """Store the steps of the episode, and train once there are enough."""
-        if not self._played or episode + 1 >= self.evaluations:
+        if not self._played or not outcome.teaches or episode + 1 >= self.evaluations:
             return
         gain = outcome.reward - 1
         for number, step in enumerate(self._played):

@@ -131,6 +131,8 @@ class SacLearner:
         first = environment.reset()
         last = environment.step(environment.padded(np.asarray(proposal)))
         outcome = environment.last_outcome
+        if not outcome.teaches:
+            return outcome
         action = policy_step.PolicyStep(environment.padded(outcome.execution.action), (), ())
         self.replay.add_batch(_batched(trajectory.Transition(first, action, last)))
         return outcome
@@ -143,7 +145,9 @@ class SacLearner:
         )
 
     def learn(self) -> dict[str, float]:
-        """`settings.steps` training steps; the losses of the last one."""
+        """`settings.steps` training steps; the losses of the last one, none without rewards."""
+        if not self.replay.num_frames():
+            return {}
         critic, actor = self._learn()
         return {"critic_loss": float(critic), "actor_loss": float(actor)}
 

@@ -218,6 +218,8 @@ class SequentialSearch(Searcher):
         """The rewards of a batch as training takes them."""
 
     def _store(self, outcome: Outcome) -> None:
+        if not outcome.teaches:
+            return
         counts = outcome.execution.counts
         item = {
             "ratios": (np.array(counts) / self._sizes).astype(np.float32),
@@ -228,7 +230,8 @@ class SequentialSearch(Searcher):
 
     def _train(self, episode: int) -> None:
         """Training steps, if the random episodes are over and the last one is not played yet."""
-        if self.warmup <= episode + 1 < self.evaluations:
+        ready = self.warmup <= episode + 1 < self.evaluations
+        if ready and self.replay.num_frames():
             critic, actor = self._learn()
             self._losses = {"critic_loss": float(critic), "actor_loss": float(actor)}
 

@@ -23,6 +23,7 @@ from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.outputs import scores_classes
 from tfgraphprune.pruning.criteria import Criterion, resolve_criterion
 from tfgraphprune.pruning.plan import PruningPlan, most_important
+from tfgraphprune.search.determinism import deterministic_ops
 from tfgraphprune.search.evaluation.masked_network import MaskedNetwork
 from tfgraphprune.search.evaluation.precision import evaluation_network
 
@@ -55,6 +56,7 @@ class RewardEvaluator:
 
     Attributes:
         importance: of every channel, by the group's name.
+        batch_size: as given.
 
     Raises:
         UserError: labels that do not fit the model's output.
@@ -72,6 +74,7 @@ class RewardEvaluator:
         precision: str = "float32",
     ):
         self._graph = graph
+        self.batch_size = batch_size
         self.importance = resolve_criterion(criterion)(graph)
         images = model_inputs(as_arrays(calibration)[0], graph.model)
         self._metric, self._judge = metric, reward if callable(reward) else None
@@ -132,7 +135,8 @@ class RewardEvaluator:
         self._network.apply(self.plan(counts).kept)
         if self._judge is not None:
             assert isinstance(self._network, MaskedNetwork)
-            return float(self._judge(self._network.model)), self._calibration
+            with deterministic_ops(False):  # which refuses much of what a user may call
+                return float(self._judge(self._network.model)), self._calibration
         outputs = self._outputs(0)
         seen = self._calibration + self._first
         if self._images[1]:
@@ -145,7 +149,8 @@ class RewardEvaluator:
             )
             seen = self._calibration + self._examples
         if self._metric is not None:
-            return float(self._metric(self._labels, outputs)), seen
+            with deterministic_ops(False):
+                return float(self._metric(self._labels, outputs)), seen
         return self._accuracy(outputs), seen
 
     def _outputs(self, part: int) -> Any:

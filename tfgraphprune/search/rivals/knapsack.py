@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,7 +58,11 @@ def gradient_images(problem: PlanProblem) -> int:
 
 def knapsack_action(problem: PlanProblem, rounds: int = KnapsackSettings().rounds) -> np.ndarray:
     """The action that stands for the knapsack's solution; float32 `[G]`."""
-    importance = Taylor(problem.training)(problem.layers)
+    criterion = Taylor(problem.training)
+    criterion = replace(
+        criterion, batch_size=min(criterion.batch_size, problem.evaluator.batch_size)
+    )
+    importance = criterion(problem.layers)
     values = []
     for group in problem.layers.prunable_groups:
         each = np.maximum(importance[group.name], 0)
