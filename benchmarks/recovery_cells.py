@@ -49,8 +49,8 @@ class Cells:
     def train(self, network: str, epochs: int) -> dict[str, Any]:
         """The dense network of a family without public weights."""
         started = time.perf_counter()
-        model = network_by_name(network, 10, (32, 32, 3))
         keras.utils.set_random_seed(0)
+        model = network_by_name(network, 10, (32, 32, 3))
         folder = self._workdir / "networks" / network.replace(":", "_")
         tgp.finetune(
             model, self.splits.train, epochs=epochs, batch_size=BATCH, augment="crop_flip",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def _epoch(
 
     def run() -> None:
         batches = epoch_dataset(data, batch_size=128, seed=0, epoch=0, augment="crop_flip")
-        with native_groups(*[model] * native):
+        with native_groups(model) if native else nullcontext():
             taught.fit(batches, verbose=0)
 
     return run, share

@@ -117,7 +117,7 @@ def get_config(network: str = "resnet20") -> ConfigDict:
     # the package.
     search.evaluations = 0 if short else 200
     # Methods that run beside it for comparison.
-    search.rivals = ("uniform",) if short else ("uniform", "random")
+    search.rivals = () if short else ("uniform", "random")
     # The agent's hyperparameters by name: --config.search.options="{'encoder':'gcn'}".
     search.options = ConfigDict()
     # Folder of a saved policy to start from; "" for none.
@@ -131,7 +131,7 @@ def get_config(network: str = "resnet20") -> ConfigDict:
     # Reward images to use, from the first held-out one on: train[45000:46000].
     search.reward_examples = 1000
     # Images in a forward pass of the search; fewer need less memory.
-    search.batch_size = 128
+    search.eval_batch_size = 128
     # Reward images that are enough for a plan that is clearly worse; 0 for all.
     search.first_look = 0
     # When each method comes to its end, such as "30m"; "" for no limit.

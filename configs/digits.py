@@ -108,7 +108,7 @@ def get_config() -> ConfigDict:
     # Reward images to use; 0 for all that are held out.
     search.reward_examples = 0
     # Images in a forward pass of the search; fewer need less memory.
-    search.batch_size = 128
+    search.eval_batch_size = 128
     # Reward images that are enough for a plan that is clearly worse; 0 for all.
     search.first_look = 0
     # When each method comes to its end, such as "30m"; "" for no limit.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfgraphprune.batches import as_arrays, as_dataset, check, sample
+from tfgraphprune.batches import as_arrays, as_dataset, check, input_batches, sample
 from tfgraphprune.errors import UserError
 from tfgraphprune.identity import identity
 from tfgraphprune.models import digits_cnn
@@ -122,3 +122,20 @@ def test_examples_without_weight_do_not_count_in_training(digits, kind):
     finetune(model, data, epochs=6, optimizer="adam", batch_size=32, verbose=0)
     found = model.predict(x, verbose=0).argmax(1)
     assert (found == y).mean() > 0.8
+
+
+def test_weights_may_be_given_by_output():
+    several = (np.ones(len(X)), np.arange(len(X)))
+    check((X, [Y, Y], several), "train_data")
+    check((X, {"a": Y, "b": Y}, {"a": several[0], "b": several[1]}), "train_data")
+    with pytest.raises(UserError, match="the weights of train_data"):
+        check((X, {"a": Y, "b": Y}, {"a": several[0], "b": -several[1]}), "train_data")
+
+
+def test_batches_of_inputs_hold_all_classes():
+    classes = np.repeat(np.arange(10), 64)
+    batches = list(input_batches((classes, classes), 128))
+    assert sorted(np.concatenate(batches)) == classes.tolist()
+    assert all(len(set(batch.numpy())) == 10 for batch in batches)
+    data = tf.data.Dataset.from_tensor_slices(({"a": classes}, classes)).batch(100)
+    assert [len(batch["a"]) for batch in input_batches(data, 7)] == [100] * 6 + [40]

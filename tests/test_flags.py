@@ -29,6 +29,17 @@ GIVEN = [
     ("budget", {"macs_ratio": 0.5, "params": 2e4}, Budget(macs_ratio=0.5, params=20_000)),
     ("budget", {"file_bytes": 1e5}, Budget(file_bytes=1e5)),
     (
+        "budget",
+        {"latency_ms": 20, "device": "android", "benchmark": "/b", "threads": 4},
+        Budget(latency_ms=20, device="android", benchmark="/b", threads=4),
+    ),
+    (
+        "budget",
+        {"latency_ratio": 0.5, "latency_table": "t.json"},
+        Budget(latency_ratio=0.5, latency_table="t.json"),
+    ),
+    ("finetune", {"stages": 12, "epochs": 40}, FineTune(stages=12, epochs=40)),
+    (
         "search",
         {"agent": "uniform", "evaluations": 20, "rivals": "random,netadapt", "time_limit": "30m"},
         Search(agent="uniform", evaluations=20, rivals=("random", "netadapt"), time_limit=1800),
@@ -78,6 +89,8 @@ REFUSED = [
     ("min_keep=0", "min_keep is a share"),
     ("time_limit=soon", "time_limit is a number of seconds"),
     ("epochs=-1", "epochs must be a whole number"),
+    ("stages=12", "12 stages need an epoch each"),
+    ("threads=0", "threads must be a whole number"),
     ("recovery=magic", "recovery must be 'one_shot'"),
     ("augment=magic", "augment must be None"),
     ("begin_step=-1", "begin_step must be a whole number"),

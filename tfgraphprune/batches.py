@@ -6,7 +6,7 @@ outputs, `x` or `y` is a list of arrays or a dictionary of them by name, as Kera
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -73,7 +73,9 @@ def check(data: Data, name: str) -> None:
         if np.issubdtype(np.asarray(part).dtype, np.floating) and not np.isfinite(part).all():
             raise UserError(f"{name} has values that are not finite: clean the examples first.")
     if len(data) == 3:
-        _check_weights(data[2], counts[0], name)
+        several = isinstance(data[2], Mapping | tuple) or np.asarray(data[2]).ndim > 1
+        for part in tf.nest.flatten(data[2]) if several else [data[2]]:
+            _check_weights(part, counts[0], name)
 
 
 def as_dataset(data: Data, batch_size: int) -> tf.data.Dataset:
@@ -114,6 +116,17 @@ def sample(data: Data, count: int | None, seed: int, ordered: bool = False) -> t
     random = np.random.Generator(np.random.Philox([seed, 1]))
     rows = random.permutation(length(data[0]))[:count]
     return rows_of(tuple(data[:2]), np.sort(rows) if ordered else rows)
+
+
+def input_batches(data: Data, size: int, seed: int = 0) -> Iterator[Any]:
+    """Batches of the examples without labels: those of arrays in random order, as of `sample`."""
+    if is_dataset(data):
+        yield from (batch[0] for batch in data)
+        return
+    rows = np.random.Generator(np.random.Philox([seed, 1])).permutation(length(data[0]))
+    x = tuples_of(data[0])
+    for start in range(0, len(rows), size):
+        yield tf.nest.map_structure(tf.constant, rows_of(x, rows[start : start + size]))
 
 
 def length(x: Any) -> int:

@@ -33,6 +33,7 @@ _DEFINED: Mapping[str, Callable[..., Any]] = {
     "str": flags.DEFINE_string,
     "float | str": flags.DEFINE_string,
     "str | Callable[[Any], Any]": flags.DEFINE_string,
+    "str | os.PathLike | Any": flags.DEFINE_string,
     "tuple[str, ...]": flags.DEFINE_list,
 }
 """By a field's type, without `None`; other fields, such as mappings, are no flags."""
@@ -174,7 +175,13 @@ def _validator(kind: Any, field: dataclasses.Field) -> Callable[[Any], bool]:
         if value is None or value == field.default:
             return True
         # A number alone may contradict only the default of another one, which `_together` checks.
-        others = {"end_step": value + 1} if field.name == "begin_step" and value >= 0 else {}
+        others: dict[str, Any] = {}
+        if field.name == "begin_step" and value >= 0:
+            others = {"end_step": value + 1}
+        elif field.name == "stages" and value >= 1:
+            others = {"epochs": value}
+        elif kind is Budget and field.name not in LIMITS:
+            others = {"macs_ratio": 1.0}
         try:
             kind(**{field.name: value, **others})
             if kind is Search and field.name in ("agent", "rivals"):

@@ -93,5 +93,6 @@ def log_probabilities(
     outputs: tf.Tensor, probabilities: bool, temperature: float = 1.0
 ) -> tf.Tensor:
     """Log probabilities at a temperature, from logits or from probabilities; `[n, classes]`."""
+    outputs = tf.cast(outputs, tf.float32)  # those of a model in 16 bits
     logits = tf.math.log(tf.maximum(outputs, 1e-7)) if probabilities else outputs
     return tf.nn.log_softmax(logits / temperature)

@@ -21,6 +21,7 @@ from tfgraphprune.job import Job
 from tfgraphprune.latency_model import LatencyModel, measure_latency, settle
 from tfgraphprune.pruning.composition import compose, read_cut
 from tfgraphprune.pruning.plan import PruningPlan
+from tfgraphprune.pruning.rebuild import distributed_as
 from tfgraphprune.pruning.tasks import assembled
 from tfgraphprune.search.plan_search import SearchResult, search_plan
 from tfgraphprune.settings import LIMITS, Budget
@@ -198,8 +199,9 @@ def _recover(
     done = run.done(f"recover{name}")
     if done is not None:
         # The run's own file, made of a model that was handed over or allowed to have lambdas.
-        model = keras.models.load_model(run.folder / file, compile=False, safe_mode=False)
-        model = assembled(job.graph.model, model)
+        with distributed_as(job.graph.model):
+            model = keras.models.load_model(run.folder / file, compile=False, safe_mode=False)
+            model = assembled(job.graph.model, model)
         return model, done["rows"], PruningPlan.from_dict(done["plan"])
     epochs = _share(job.finetune.epochs, number, job.finetune.stages)
     found = recover(

@@ -307,7 +307,7 @@ def test_the_size_of_batches_reaches_the_evaluator(digits_model, graph, digits, 
     for size in (16, 32):
         tgp.search_plan(
             digits_model, graph, digits.train, digits.reward, tgp.Budget(macs_ratio=0.5),
-            tgp.Search(agent="uniform", rivals=(), batch_size=size, reward_examples=40),
+            tgp.Search(agent="uniform", rivals=(), eval_batch_size=size, reward_examples=40),
             progress=False,
         )  # fmt: skip
     assert made == [16, 32]

@@ -338,3 +338,23 @@ print(keras.__version__[0], os.environ.get("TF_USE_LEGACY_KERAS"))
 def test_in_a_program_with_keras_3(run_python):
     ended = run_python(KERAS_3)
     assert ended.stdout.endswith("3 None\n"), ended.stderr
+
+
+def test_a_model_that_is_compiled_again_goes_on(data):
+    model = _compiled(_cnn())
+    callback = GradualPruning(0.5, **STEPS)
+    _fit(model, data, [callback], epochs=1)
+    made = callback._step()
+    _compiled(model, "sgd")
+    _fit(model, data, [callback], epochs=1)
+    assert callback._step() == 2 * made
+    assert _spread(model, callback.pruned_model(), data[0]) < 1e-4
+
+
+def test_another_model_begins_anew(data):
+    callback = GradualPruning(0.5, **STEPS)
+    for _ in range(2):
+        model = _compiled(_cnn())
+        _fit(model, data, [callback])
+        assert callback._step() == model.optimizer.iterations
+        assert _spread(model, callback.pruned_model(), data[0]) < 1e-4

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import tfgraphprune as tgp
+from tfgraphprune.training import data
 from tfgraphprune.training.data import load_digits, load_tfds, split_reward
 
 
@@ -96,3 +97,12 @@ except tgp.MissingExtraError as error:
 """
     result = run_python(code, blocked=("tensorflow_datasets",))
     assert "pip install 'tfgraphprune[datasets]'" in result.stdout
+
+
+def test_images_of_several_sizes_are_refused():
+    sizes = tf.data.Dataset.from_generator(
+        lambda: ((np.zeros((n, 4, 3), "uint8"), 0) for n in (4, 5)),
+        output_signature=(tf.TensorSpec((None, 4, 3), tf.uint8), tf.TensorSpec((), tf.int64)),
+    )
+    with pytest.raises(tgp.UserError, match="images of one size are needed"):
+        data._decode(sizes)

@@ -43,7 +43,7 @@ def _gradients(model, x):
     @tf.function
     def gradients(x):
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(tf.cast(model(x), tf.float32) + 1))
+            loss = tf.reduce_mean(tf.square(tf.cast(model(x, training=True), tf.float32) + 1))
         return tape.gradient(loss, model.trainable_variables)
 
     return [np.asarray(g) for g in gradients(x)]
@@ -66,7 +66,7 @@ def test_gradients_are_those_of_keras(kind):
 def test_layers_without_kernels_stay_as_they_are_and_all_do_in_the_end():
     for kind, expected in (("plain", True), ("line", True), ("bfloat16", True), ("space", False)):
         model = _model(kind, nested=kind == "plain")
-        with native_groups(model, model, None) as names:
+        with native_groups(model) as names:
             assert names == ["grouped"] * expected, kind
         layer = next(m for m in model.submodules if getattr(m, "groups", 1) > 1)
         assert "_jit_compiled_convolution_op" not in vars(layer), kind
@@ -93,3 +93,15 @@ def test_fine_tuning_asks_xla_for_none():
         tgp.finetune(model, data, epochs=1, batch_size=8, verbose=0)
     assert not asked
     assert (before != layer.get_weights()[0]).any()
+
+
+def test_inference_stays_with_keras():
+    """TensorFlow fuses convolution, BatchNorm and tanh, and then can't compute them."""
+    image = keras.Input((8, 8, 6))
+    x = layers.BatchNormalization()(layers.Conv2D(6, 3, groups=3)(image))
+    x = layers.GlobalAveragePooling2D()(layers.Activation("tanh")(x))
+    model = keras.Model(image, layers.Dense(2)(x))
+    data = np.random.default_rng(0).normal(size=(16, 8, 8, 6)).astype("float32"), np.arange(16) % 2
+    teacher = keras.models.clone_model(model)
+    rows = tgp.finetune(model, data, epochs=1, teacher=teacher, validation_data=data, verbose=0)
+    assert np.isfinite(rows[0]["val_accuracy"])

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 
 from tfgraphprune.training.distill import Distiller
 from tfgraphprune.training.finetune import LEARNING_RATES, finetune
+from tfgraphprune.training.optimizers import new_optimizer
 
 
 def network():
@@ -81,3 +83,13 @@ def test_smoothed_labels_are_those_of_keras(data):
     assert trained == pytest.approx(expected, rel=1e-4)
     assert expected != pytest.approx(float(plain(one_hot, model(x, training=True))), rel=1e-3)
     assert np.isfinite(found)
+
+
+def test_weight_decay_goes_by_the_end_of_a_name():
+    optimizer = new_optimizer(network(), "sgd", None, 10, 1e-2)
+    for name, decays in (
+        ("debias/kernel", True), ("alphabeta/kernel", True), ("conv/bias", False),
+        ("norm/gamma", False), ("norm/beta", False), ("lstm/recurrent_bias", False),
+    ):  # fmt: skip
+        variable = tf.Variable(1.0, name=name)
+        assert optimizer._use_weight_decay(variable) is decays, name

@@ -1,5 +1,7 @@
 """Mixed precision: 16 bits inside, float32 weights and outputs."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,7 +10,18 @@ import tf_keras as keras
 import tfgraphprune as tgp
 from tests.networks import build
 from tfgraphprune.training.data import load_digits
+from tfgraphprune.training.distill import Distiller
 from tfgraphprune.training.precision import in_precision
+
+
+@contextlib.contextmanager
+def policy_scope(name):
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(name)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(before)
 
 
 @pytest.mark.parametrize("name", ["residual", "depthwise_1", "nested_functional", "se_keepdims"])
@@ -55,3 +68,18 @@ def test_refused(digits_model, digits):
     model.compile("adam", "sparse_categorical_crossentropy")
     with pytest.raises(tgp.UserError, match="were not compiled"):
         tgp.finetune(model, digits.train, precision="mixed_bfloat16")
+
+
+def test_a_model_of_the_users_own_sixteen_bits(digits):
+    """Not compiled, its outputs in bfloat16; inputs reach its float32 layers as they are."""
+    with policy_scope("mixed_bfloat16"):
+        image = keras.Input((8, 8, 1))
+        x = keras.layers.Rescaling(1.0, dtype="float32")(image)
+        seen = keras.Model(image, x)
+        x = keras.layers.Dense(10)(keras.layers.Flatten()(x))
+        model = keras.Model(image, x)
+        rows = tgp.finetune(model, digits.train, epochs=1, teacher=model, verbose=0)
+        fine = np.full((1, 8, 8, 1), 1.2345678, "float32")
+        taught = Distiller(seen)
+        np.testing.assert_array_equal(taught(fine), fine)
+    assert np.isfinite(rows[0]["loss"])

@@ -1,5 +1,7 @@
 """Training, distillation and resuming."""
 
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -183,3 +185,86 @@ def test_one_hot_and_index_labels_train_alike(data):
 def test_bad_input_is_refused(data, arguments, message):
     with pytest.raises(tgp.UserError, match=message):
         finetune(_model(), **{"train_data": data, **arguments})
+
+
+def test_what_callbacks_leave_is_kept(data, tmp_path):
+    """Keras brings the best weights back at the end, after the last epoch's checkpoint."""
+
+    def train():
+        best = keras.callbacks.EarlyStopping(
+            "loss", min_delta=1e9, patience=2, restore_best_weights=True
+        )
+        model = _model()
+        finetune(
+            model, data, epochs=9, batch_size=16, callbacks=(best,), checkpoint_dir=tmp_path,
+            averaging=0.9, teacher=_model(), verbose=0,
+        )  # fmt: skip
+        return [w.numpy() for w in model.trainable_weights], best.best_weights
+
+    first, best = train()
+    again, none = train()
+    kept = [w for w in best if any(w.shape == f.shape and (w == f).all() for f in first)]
+    assert len(kept) == len(first) and none is None
+    for left, right in zip(first, again, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_what_callbacks_save_is_the_model(data, tmp_path):
+    model = _model()
+    saved = keras.callbacks.ModelCheckpoint(str(tmp_path / "{epoch}.keras"), "loss")
+    weights = keras.callbacks.ModelCheckpoint(
+        str(tmp_path / "{epoch}.weights.h5"), "loss", save_weights_only=True
+    )
+    finetune(
+        model, data, epochs=2, teacher=_model(), callbacks=(saved, weights), batch_size=64,
+        verbose=0,
+    )  # fmt: skip
+    loaded, other = keras.models.load_model(tmp_path / "2.keras", compile=False), _model()
+    other.load_weights(tmp_path / "2.weights.h5")
+    for mine, *others in zip(
+        model.trainable_weights, loaded.trainable_weights, other.trainable_weights, strict=True
+    ):
+        for each in others:
+            np.testing.assert_array_equal(mine, each)
+
+
+def test_an_average_of_the_optimizer_comes_in_the_end(data):
+    """Keras puts it in the place of the weights after each call of fit, which is an epoch here."""
+
+    class Seen(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.begun, self.ended = [], []
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.begun.append(self.model.get_weights())
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.ended.append(self.model.get_weights())
+
+    model, seen = _model(), Seen()
+    optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    finetune(model, data, epochs=3, batch_size=16, callbacks=(seen,), verbose=0)
+    for before, after in zip(seen.ended, seen.begun[1:], strict=False):
+        for left, right in zip(before, after, strict=True):
+            np.testing.assert_array_equal(left, right)
+    assert (model.get_weights()[0] != seen.ended[-1][0]).any()
+
+
+def test_steps_that_were_not_made_do_not_count(data, monkeypatch):
+    counted = []
+    monkeypatch.setattr(
+        sys.modules["tfgraphprune.training.finetune"],
+        "catch_up",
+        lambda *a, steps, epochs, **k: counted.append((steps, epochs)),
+    )
+    stop = keras.callbacks.EarlyStopping("loss", min_delta=1e9, patience=2)
+    finetune(_model(), data, epochs=90, batch_size=64, callbacks=(stop,), verbose=0)
+    assert counted == [(3 * 4, 3)]
+
+
+def test_data_without_an_end_are_refused(data):
+    endless = tf.data.Dataset.from_tensor_slices(data).batch(64).repeat()
+    with pytest.raises(tgp.UserError, match="never ends"):
+        finetune(_model(), endless, epochs=1, verbose=0)

@@ -29,7 +29,8 @@ def reestimate_batchnorm(model: Any, data: Data, batch_size: int = 128) -> None:
     Args:
         model: a Keras model; changed in place.
         data: `(x, y)` arrays or a batched data set; labels are not read.
-        batch_size: examples a batch, for arrays.
+        batch_size: examples a batch, for arrays. They are taken in their order: shuffle what is
+            sorted by class, as each batch should hold all classes.
 
     Raises:
         UserError: the data can't be used.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from tfgraphprune.batches import Data, as_arrays, batched, check, model_inputs
+from tfgraphprune.batches import Data, batched, check, model_inputs, sample
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.labels import Kept
 from tfgraphprune.graph.layer_graph import LayerGraph
@@ -79,7 +79,7 @@ def reconstruct(
         ridge: weight that keeps a kernel near its cut values, as a share of the mean square of
             its inputs.
         batch_size: examples a forward pass.
-        seed: of the positions.
+        seed: of the examples and positions.
 
     Returns:
         The pruned model, as `prune` gives it.
@@ -98,7 +98,7 @@ def reconstruct(
     kept = graph.kept(plan.kept)
     rebuilt = Rebuild(graph, kept)
     consumers = _consumers(graph, kept, rebuilt)
-    images, _ = as_arrays(data, examples)
+    images, _ = sample(data, examples, seed)
     batches = batched(model_inputs(images, model), batch_size)
     targets = PatchSampler(graph, {p: c.dense for p, c in consumers.items()}, points, seed)(batches)
     small = PatchSampler(

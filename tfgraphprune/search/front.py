@@ -198,7 +198,7 @@ def front_of(
     from tfgraphprune.search.joint import run_joint  # needs TF-Agents
 
     evaluator = RewardEvaluator(
-        graph, calibration, reward, search.criterion, search.batch_size, metric,
+        graph, calibration, reward, search.criterion, search.eval_batch_size, metric,
         first_look=search.first_look, precision=search.reward_precision,
     )  # fmt: skip
     some = rows_of(calibration[0], slice(SENSITIVITY_EXAMPLES))

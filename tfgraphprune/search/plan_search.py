@@ -181,7 +181,7 @@ def search_graph(
     names = tuple(training)
     start = starting_policy(search)
     evaluator = RewardEvaluator(
-        graph, calibration, reward, search.criterion, search.batch_size, metric,
+        graph, calibration, reward, search.criterion, search.eval_batch_size, metric,
         first_look=search.first_look, precision=search.reward_precision,
     )  # fmt: skip
     reads_graph = search.evaluations == 0 or any(searcher_class(n).reads_graph for n in names)
@@ -240,7 +240,7 @@ def checkpoint_key(
     """Hashes of model, data and reward, which checkpoints of a search must agree with."""
     data = [train_data, None if callable(reward) else reward]
     settings = {
-        "examples": [search.calibration_examples, search.reward_examples, search.batch_size],
+        "examples": [search.calibration_examples, search.reward_examples, search.eval_batch_size],
         "criterion": plain(search.criterion),
         "first_look": search.first_look,
         "reward_precision": search.reward_precision,

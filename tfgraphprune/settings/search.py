@@ -31,7 +31,7 @@ class Search:
         min_keep: smallest share of channels that a group keeps, in (0, 1].
         calibration_examples: training examples for the BatchNorm statistics.
         reward_examples: examples that the reward is measured on; all by default.
-        batch_size: examples in a forward pass of the search; fewer need less memory.
+        eval_batch_size: examples in a forward pass of the search; fewer need less memory.
         first_look: of these, how many are enough for a plan that is clearly worse than the best
             one so far; all by default.
         time_limit: when each method comes to its end: seconds, or text such as `"30m"`, which
@@ -53,7 +53,7 @@ class Search:
     min_keep: float = 0.1
     calibration_examples: int = 512
     reward_examples: int | None = None
-    batch_size: int = 128
+    eval_batch_size: int = 128
     first_look: int | None = None
     time_limit: float | str | None = None
     reward_precision: str = "auto"
@@ -68,7 +68,7 @@ class Search:
         if self.evaluations != 0 or isinstance(self.evaluations, bool):
             positive_integer("evaluations", self.evaluations)
         positive_integer("calibration_examples", self.calibration_examples)
-        positive_integer("batch_size", self.batch_size)
+        positive_integer("eval_batch_size", self.eval_batch_size)
         for name in ("reward_examples", "first_look"):
             if getattr(self, name) is not None:
                 positive_integer(name, getattr(self, name))

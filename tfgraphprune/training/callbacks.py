@@ -97,7 +97,8 @@ class GradualPruning(keras.callbacks.Callback):
         self._criterion = resolve_criterion(criterion)
         self._freeze, self._multiple = freeze, channel_multiple
         self._file = Path(workdir) / STATE if workdir is not None else None
-        self._optimizer = optimizer
+        self._given = self._optimizer = optimizer
+        self._before = 0
         self._graph: LayerGraph | None = None
         self._masks: KernelMasks | None = None
         self._order: dict[str, list[int]] = {}
@@ -105,17 +106,19 @@ class GradualPruning(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Read the model, and refuse a target that can't be met or a workdir without access."""
-        optimizer = self._optimizer or getattr(self.model, "optimizer", None)
+        optimizer = self._given or getattr(self.model, "optimizer", None)
         if not hasattr(optimizer, "iterations"):
             raise UserError(
                 "the model has no optimizer whose iterations count: compile it with one, or pass "
                 "optimizer=... to GradualPruning."
             )
-        self._optimizer = optimizer
         if self._graph is None or self._graph.model is not self.model:
             self._graph = self._read()
             self._masks = self.plan = None
-            self._gone = -1.0
+            self._order, self._gone, self._before = {}, -1.0, 0
+        elif optimizer is not self._optimizer:  # the model was compiled again: go on from there
+            self._before = self._step()
+        self._optimizer = optimizer
         self._refuse(self._graph)
         if self._file is not None:
             make_folder(self._file.parent, "workdir")
@@ -153,7 +156,7 @@ class GradualPruning(keras.callbacks.Callback):
         return prune(self.model, self.plan)
 
     def _step(self) -> int:
-        return int(self._optimizer.iterations.numpy())
+        return self._before + int(self._optimizer.iterations.numpy())
 
     def _read(self) -> LayerGraph:
         graph = LayerGraph.from_model(self.model, self._freeze, self._multiple)

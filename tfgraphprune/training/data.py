@@ -188,5 +188,11 @@ def _batches_each_pass(data: Data) -> int | None:
 
 def _decode(part: Any) -> Arrays:
     pairs = list(part.as_numpy_iterator())
+    shapes = {image.shape for image, _ in pairs}
+    if len(shapes) > 1:
+        raise UserError(
+            f"images of one size are needed, but those of the data set have {len(shapes)}, such as "
+            f"{sorted(shapes)[:2]}: write them into a folder of images, which are scaled."
+        )
     images = np.stack([image for image, _ in pairs]).astype(np.float32) / 255
     return images, np.array([label for _, label in pairs], np.int64)

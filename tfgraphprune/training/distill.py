@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -32,7 +33,7 @@ class Taught(keras.Model):
         temperature: float,
         features: FeatureMatch | None,
     ):
-        super().__init__()
+        super().__init__(autocast=False)  # the models inside see inputs as they are
         self.student = student
         self.teacher = teacher
         self._alpha = alpha if teacher is not None else 0.0
@@ -49,6 +50,28 @@ class Taught(keras.Model):
         if training and self._features is not None:
             return self._features(inputs)
         return self.student(inputs, training=training)
+
+    # What callbacks such as ModelCheckpoint and EarlyStopping keep is the student.
+
+    def get_weights(self) -> list[np.ndarray]:
+        """The student's only."""
+        return self.student.get_weights()
+
+    def set_weights(self, weights: list[np.ndarray]) -> None:
+        """Set the student's."""
+        self.student.set_weights(weights)
+
+    def save(self, *arguments: Any, **settings: Any) -> None:
+        """Save the student."""
+        self.student.save(*arguments, **settings)
+
+    def save_weights(self, *arguments: Any, **settings: Any) -> None:
+        """Save the student's."""
+        self.student.save_weights(*arguments, **settings)
+
+    def load_weights(self, *arguments: Any, **settings: Any) -> Any:
+        """Load the student's."""
+        return self.student.load_weights(*arguments, **settings)
 
 
 class Distiller(Taught):

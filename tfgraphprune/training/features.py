@@ -99,7 +99,7 @@ class FeatureMatch(keras.layers.Layer):
     """
 
     def __init__(self, student: Any, teacher: Any, pairs: Sequence[FeaturePair], weight: float):
-        super().__init__()
+        super().__init__(autocast=False)
         if teacher is None or not pairs:
             raise UserError(
                 "feature_weight compares a pruned model with the one that was cut: give that as "

@@ -164,7 +164,7 @@ def finetune(
                 optimizer=chosen, metrics=metrics, jit_compile=False, run_eagerly=model.run_eagerly
             )
         try:
-            with stepping, native_groups(trained, teacher):
+            with stepping, native_groups(trained):
                 rows = fit(
                     taught,
                     train_data,
@@ -184,8 +184,9 @@ def finetune(
         finally:  # also what was restored after a failure
             if trained is not model:
                 model.set_weights(trained.get_weights())
+        made = len(rows) * steps // epochs  # a callback may have stopped it
         catch_up(
-            model, train_data, steps=steps, epochs=epochs, batch_size=batch_size, seed=seed,
+            model, train_data, steps=made, epochs=len(rows), batch_size=batch_size, seed=seed,
             augment=augment,
         )  # fmt: skip
         return rows
@@ -275,5 +276,10 @@ def _check_numbers(
 def steps_an_epoch(data: Data, batch_size: int) -> int:
     """Batches in one pass over the data."""
     if is_dataset(data):
+        known = int(data.cardinality().numpy())
+        if known == tf.data.INFINITE_CARDINALITY:
+            raise UserError("the data set never ends: give it an end, as by take(steps).")
+        if known >= 0:
+            return known
         return int(data.reduce(0, lambda count, *_: count + 1).numpy())
     return -(-length(data[0]) // batch_size)

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
+from absl import logging
 
 from tfgraphprune.batches import Data, as_dataset
 from tfgraphprune.errors import UserError
 from tfgraphprune.training.augment import epoch_dataset
 from tfgraphprune.training.averaging import WeightAverage
 from tfgraphprune.training.checkpoints import (
+    FINAL,
     HISTORY,
     KEPT,
     STOPPED,
     Row,
     check_space,
     folder_of_worker,
+    is_final,
     make_folder,
     restore,
     stopped_at,
@@ -31,6 +35,8 @@ from tfgraphprune.training.checkpoints import (
 from tfgraphprune.workdir import write_atomically
 
 OnEpoch = Callable[[Row], None]
+
+_FINALIZE = "finalize_variable_values"
 
 
 def fit(
@@ -98,7 +104,11 @@ def fit(
     writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else None
     held = as_dataset(validation_data, batch_size) if validation_data is not None else None
     if folder is not None and rows and stopped_at(folder) == len(rows):
-        return _averaged(average, rows)
+        if not is_final(folder):
+            _conclude(model, learner, average)
+        return rows
+    if rows:
+        logging.info("%d of %d epochs are in %s already", len(rows), epochs, folder)
     if folder is not None and len(rows) < epochs:
         averages = average.averages if average else []
         check_space(folder, [*learner.weights, *model.optimizer.variables(), *averages])
@@ -119,14 +129,15 @@ def fit(
                 model=model, verbose=verbosity, epochs=epochs, steps=steps if steps > 0 else None,
             )  # fmt: skip
         # Callbacks may draw on Keras' epoch counter, so each call of fit continues it.
-        history = model.fit(
-            batches,
-            initial_epoch=epoch,
-            epochs=epochs,
-            validation_data=held,
-            callbacks=run,
-            verbose=verbosity,
-        )
+        with _averages_later(model.optimizer):
+            history = model.fit(
+                batches,
+                initial_epoch=epoch,
+                epochs=epochs,
+                validation_data=held,
+                callbacks=run,
+                verbose=verbosity,
+            )
         row = _figures(history.history)
         # The last step can spoil the weights after its loss was finite, and ReLU can hide a NaN.
         loss = row.get("loss", 0.0)  # a train_step of the user's may give its losses other names
@@ -152,9 +163,17 @@ def fit(
             manager.save(checkpoint_number=epoch + 1)
         if run.stopped:
             break
-    if run is not None:
-        run.finish()
-    return _averaged(average, rows)
+    _conclude(model, learner, average)
+    if run is None:
+        return rows
+    good = learner.get_weights()
+    run.finish()
+    changed = any((a != b).any() for a, b in zip(good, learner.get_weights(), strict=True))
+    if manager is not None and folder is not None and (run.stopped or changed):
+        # What callbacks such as EarlyStopping(restore_best_weights=True) leave is the result.
+        manager.save(checkpoint_number=len(rows))
+        write_atomically(folder / STOPPED, f"{len(rows)} {FINAL}")
+    return rows
 
 
 def _figures(history: Mapping[str, Sequence[Any]]) -> Row:
@@ -167,10 +186,25 @@ def _figures(history: Mapping[str, Sequence[Any]]) -> Row:
     return row
 
 
-def _averaged(average: WeightAverage | None, rows: list[Row]) -> list[Row]:
+def _conclude(model: Any, learner: Any, average: WeightAverage | None) -> None:
+    """Put averages, the optimizer's own or ours, in the place of the weights."""
+    if hasattr(model.optimizer, _FINALIZE):
+        model.optimizer.finalize_variable_values(learner.trainable_variables)
     if average is not None:
         average.use()
-    return rows
+
+
+@contextlib.contextmanager
+def _averages_later(optimizer: Any) -> Iterator[None]:
+    """Keep Keras from doing that after each call of fit, in the middle of a training."""
+    if not hasattr(optimizer, _FINALIZE):  # those of Keras before 2.11
+        yield
+        return
+    setattr(optimizer, _FINALIZE, lambda variables: None)
+    try:
+        yield
+    finally:
+        delattr(optimizer, _FINALIZE)
 
 
 def _finite(model: Any) -> bool:

@@ -1,28 +1,31 @@
-"""Grouped convolutions in TensorFlow's own kernels, where CPUs have them, in place of XLA's."""
+"""Grouped convolutions train in TensorFlow's own kernels, where CPUs have them, not in XLA's."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
+from tf_keras.src.engine.base_layer_utils import call_context
 
 _COMPILED = "_jit_compiled_convolution_op"
 """What tf_keras calls for more than one group, from a time when TensorFlow had no such kernels."""
 
 
 @contextmanager
-def native_groups(*models: Any) -> Iterator[list[str]]:
-    """Have grouped convolutions traced here computed by TensorFlow's own kernels.
+def native_groups(model: Any) -> Iterator[list[str]]:
+    """Have training steps traced here compute grouped convolutions by TensorFlow's own kernels.
 
     tf_keras hands each to XLA, whose gradients take many times as long on CPUs
     (docs/results/training.md). TensorFlow has gradients of its own where oneDNN is, for some ranks
-    and precisions; it is tried which, and layers without stay as they are.
+    and precisions; it is tried which, and layers without stay as they are. So does inference, where
+    TensorFlow fuses a convolution with what follows it, and can't do so for all there may be.
 
     Args:
-        models: whose layers these are; those of Keras 3 are left alone.
+        model: whose layers these are.
 
     Yields:
         Names of the layers.
@@ -30,7 +33,7 @@ def native_groups(*models: Any) -> Iterator[list[str]]:
     found: list[Any] = []
     tried: dict[tuple[Any, ...], bool] = {}
     if not tf.config.list_physical_devices("GPU"):
-        for module in {id(m): m for model in models for m in _submodules(model)}.values():
+        for module in model.submodules:
             if not isinstance(module, _CONVOLUTIONS) or module.groups == 1:
                 continue
             kind = (type(module), module.compute_dtype, *map(module.get_config().get, _SETTINGS))
@@ -39,20 +42,22 @@ def native_groups(*models: Any) -> Iterator[list[str]]:
             if tried[kind]:
                 found.append(module)
     for layer in found:
-        setattr(layer, _COMPILED, layer.convolution_op)
+        setattr(layer, _COMPILED, functools.partial(_convolved, layer, getattr(layer, _COMPILED)))
     try:
         yield [layer.name for layer in found]
     finally:
         for layer in found:
-            delattr(layer, _COMPILED)
+            vars(layer).pop(_COMPILED, None)
 
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-_SETTINGS = ("data_format", "padding", "strides", "dilation_rate")
+_SETTINGS = ("groups", "kernel_size", "data_format", "padding", "strides", "dilation_rate")
 
 
-def _submodules(model: Any) -> tuple[Any, ...]:
-    return model.submodules if isinstance(model, tf.Module) else ()
+def _convolved(layer: Any, compiled: Any, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    training = call_context().training
+    own = isinstance(training, bool | int) and training
+    return (layer.convolution_op if own else compiled)(inputs, kernel)
 
 
 def _has_gradient(layer: Any) -> bool:

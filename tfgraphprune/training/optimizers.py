@@ -15,7 +15,7 @@ LEARNING_RATES = {"sgd": 0.05, "adam": 3e-3}
 """Peaks of the cosine schedule."""
 
 _WARMUP_SHARE = 0.05
-_NO_DECAY = ("gamma", "beta", "bias")
+_NO_DECAY = (r"(gamma|beta|bias)(:\d+)?$",)
 
 
 def new_optimizer(

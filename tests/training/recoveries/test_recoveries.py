@@ -247,3 +247,12 @@ def test_zeroed_filters_get_gradients(graph, plan, data):
         )
     gradient = tape.gradient(loss, kernel).numpy()
     assert zero.any() and np.abs(gradient[..., zero]).max() > 0
+
+
+def test_fit_fn_must_return_a_model(graph, plan, data):
+    def fit_fn(model, teacher):
+        model.compile("sgd", "mse")
+        return keras.callbacks.History()
+
+    with pytest.raises(tgp.UserError, match=r"fit_fn must return the trained model.*not History"):
+        recover(graph, plan, FineTune(), data, data, fit_fn=fit_fn)

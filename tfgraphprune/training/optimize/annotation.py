@@ -11,6 +11,7 @@ import tf_keras as keras
 
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.rules import is_op
+from tfgraphprune.pruning.rebuild import distributed_as
 from tfgraphprune.training.optimize.ranges import outputs_of, unquantized
 from tfgraphprune.training.optimize.scheme import Scheme, scope
 from tfgraphprune.training.optimize.stage import skipped
@@ -80,7 +81,11 @@ class _Attempt:
         outside = {layer.name for layer in self._model.layers} - set(names)
         scheme = Scheme(self._preserve, outside)
         try:
-            with scope(), keras.utils.custom_object_scope(_own_objects(self._model)):
+            with (
+                distributed_as(self._model),
+                scope(),
+                keras.utils.custom_object_scope(_own_objects(self._model)),
+            ):
                 found = quantize.quantize_apply(self._annotate(names), scheme)
             outputs = unquantized(found, self._x)
         except Exception as error:  # tfmot raises whatever its walk over the model runs into

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from tfgraphprune.batches import Data, as_dataset
+from tfgraphprune.batches import Data, input_batches
 from tfgraphprune.errors import UserError
 from tfgraphprune.keras3 import is_keras3_model
 from tfgraphprune.legacy_keras import serves_tf_keras
@@ -87,8 +87,7 @@ def quantize_aware(
     from tfgraphprune.training.optimize.preserving import Keeper
     from tfgraphprune.training.optimize.ranges import calibrate
 
-    examples = islice(as_dataset(train_data, batch_size), _CALIBRATION_BATCHES)
-    batches = [batch[0] for batch in examples]
+    batches = list(islice(input_batches(train_data, batch_size), _CALIBRATION_BATCHES))
     aware, names, left_out = annotated(copy_model(model, flat=True), batches[0], preserve, skip)
     compile_alike(aware, model)
     calibrate(aware, batches)

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tf_keras as keras
+
 from tfgraphprune.batches import Data
+from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
 from tfgraphprune.pruning.plan import PruningPlan
@@ -116,7 +119,13 @@ class RecoveryCase:
         plan = plan or self.plan
         if self.fit_fn is not None:
             trained = self.fit_fn(model, self.dense)
-            return Recovered(model if trained is None else trained, plan)
+            found = model if trained is None else trained
+            if not isinstance(found, keras.Model):
+                raise UserError(
+                    "fit_fn must return the trained model, or nothing, not "
+                    f"{type(found).__name__}: end it with `return model`."
+                )
+            return Recovered(found, plan)
         arguments = self.training(epochs, after=len(before))
         weight = self.settings.feature_weight
         if weight and self.teacher is not None:
