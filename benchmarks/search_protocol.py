@@ -16,6 +16,7 @@ ABLATIONS = {
     "random_features": {"options": {"encoder": "random"}},
     "gcn_lstm": {"options": {"encoder": "gcn_lstm"}},
     "attention": {"options": {"encoder": "attention"}},
+    "unguided": {"options": {"guided": False}},
     "no_reestimation": {"reestimate": False},
 }
 UNSEEN = ("resnet56", "vgg16_bn:0.25", "mobilenet_v2:0.5")

@@ -35,7 +35,7 @@ class SacSettings:
         encoder: a name in `ENCODERS`.
         hidden: width of encoders and heads.
         layers: depth of the encoders.
-        warmup: uniformly random episodes at the start; at most a quarter of all.
+        warmup: random episodes at the start, see `guided`; at most a quarter of all.
         steps: training steps an episode.
         batch: transitions a training step.
         learning_rate: Adam's, of actor and critics.
