@@ -4,7 +4,9 @@ import pytest
 
 from tfgraphprune.errors import MissingExtraError, UserError
 from tfgraphprune.search import registry
+from tfgraphprune.search.checks import check_search
 from tfgraphprune.search.registry import SEARCHERS, SearcherEntry, require
+from tfgraphprune.settings import Search
 
 
 def missing(legacy):
@@ -33,3 +35,18 @@ def test_a_method_is_required_wherever_it_will_run(monkeypatch, entry, keras_3, 
         return
     with pytest.raises(error, match=message):
         require("method")
+
+
+@pytest.mark.parametrize(
+    ("agent", "options", "message"),
+    [
+        ("sac", {"encoder": "gat"}, "the encoder must be one of multi_stage, gcn"),
+        ("ppo", {"encoder": "gat"}, "the encoder must be one of"),
+        ("ddpg", {"bounding": "fence"}, "bounding must be one of wall, projection"),
+        ("sac_sequential", {"bounding": "fence"}, "bounding must be one of"),
+    ],
+)
+def test_options_are_refused_before_anything_is_made(agent, options, message, digits_model):
+    pytest.importorskip("tf_agents")
+    with pytest.raises(UserError, match=message):
+        check_search(Search(agent=agent, options=options), digits_model)

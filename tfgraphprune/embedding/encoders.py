@@ -24,12 +24,21 @@ ENCODERS: dict[str, type[GraphEncoder]] = {
 }
 
 
-def encoder_of(name: str, bank: GraphBank, hidden: int, layers: int, seed: int) -> GraphEncoder:
-    """An encoder for a bank of graphs.
+def check_encoder(name: str) -> None:
+    """Refuse a name that is none.
 
     Raises:
         UserError: no such encoder.
     """
     if name not in ENCODERS:
         raise UserError(f"the encoder must be one of {', '.join(ENCODERS)}, not {name!r}.")
+
+
+def encoder_of(name: str, bank: GraphBank, hidden: int, layers: int, seed: int) -> GraphEncoder:
+    """An encoder for a bank of graphs.
+
+    Raises:
+        UserError: no such encoder.
+    """
+    check_encoder(name)
     return ENCODERS[name](bank, hidden, layers, seed, name="encoder")

@@ -22,6 +22,7 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.search.agents.sequential import (
     Observation,
     SequentialSearch,
+    check_settings,
     current,
     dynamic_columns,
 )
@@ -78,6 +79,7 @@ class DdpgSettings:
             object.__setattr__(self, "warmup", 0 if recurrent else 100)
         if self.bounding is None:
             object.__setattr__(self, "bounding", "projection" if recurrent else "wall")
+        check_settings(self)
 
 
 class DdpgSearch(SequentialSearch):

@@ -15,6 +15,7 @@ from tf_agents.trajectories import policy_step, trajectory
 from tf_agents.trajectories import time_step as ts
 
 from tfgraphprune.embedding.bank import GraphBank
+from tfgraphprune.embedding.encoders import check_encoder
 from tfgraphprune.search.agents.joint_networks import JointActor, JointValue, observation_spec
 from tfgraphprune.search.agents.stateless import StatelessReplayBuffer, stateless_seed
 from tfgraphprune.search.determinism import deterministic_ops
@@ -65,6 +66,9 @@ class PpoSettings:
     clip: float = 0.2
     value_weight: float = 0.5
     entropy_weight: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_encoder(self.encoder)
 
 
 class PpoSearch(Searcher):

@@ -14,6 +14,7 @@ from tf_agents.trajectories import policy_step, trajectory
 from tf_agents.trajectories import time_step as ts
 
 from tfgraphprune.embedding.bank import GraphBank
+from tfgraphprune.embedding.encoders import check_encoder
 from tfgraphprune.search.agents.environment import PruningEnvironment
 from tfgraphprune.search.agents.networks import GroupActor, GroupCritic
 from tfgraphprune.search.agents.sac_agent import RewardScale, sac_agent
@@ -66,6 +67,9 @@ class SacSettings:
     averaging: float = 0.0
     guided: bool = True
     policy: Any = None
+
+    def __post_init__(self) -> None:
+        check_encoder(self.encoder)
 
 
 _EXPLORE, _REPLAY = 8, 9

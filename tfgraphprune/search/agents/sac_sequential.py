@@ -20,6 +20,7 @@ from tfgraphprune.search.agents.sac_agent import RewardScale, sac_agent
 from tfgraphprune.search.agents.sequential import (
     Observation,
     SequentialSearch,
+    check_settings,
     current,
     dynamic_columns,
 )
@@ -66,6 +67,9 @@ class SacSequentialSettings:
     tau: float = 0.01
     gamma: float = 0.0
     clip: float = 5.0
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 class SacSequentialSearch(SequentialSearch):

@@ -13,6 +13,7 @@ from tf_agents.trajectories import policy_step, trajectory
 from tf_agents.trajectories import time_step as ts
 
 from tfgraphprune.embedding.bank import GraphBank
+from tfgraphprune.embedding.encoders import check_encoder
 from tfgraphprune.errors import UserError
 from tfgraphprune.search.agents.stateless import StatelessReplayBuffer, stateless_seed
 from tfgraphprune.search.agents.wall import SHARES, Wall
@@ -62,6 +63,19 @@ def current(values: tf.Tensor, observation: Observation) -> tf.Tensor:
     return tf.gather(values, step, axis=1, batch_dims=1)
 
 
+def check_settings(settings: Any) -> None:
+    """Refuse an encoder or a bounding that there is none of.
+
+    Raises:
+        UserError: there is none.
+    """
+    check_encoder(settings.encoder)
+    if settings.bounding not in BOUNDINGS:
+        raise UserError(
+            f"bounding must be one of {', '.join(BOUNDINGS)}, not {settings.bounding!r}."
+        )
+
+
 class SequentialSearch(Searcher):
     """The groups in their order, one action a step: its keep ratio.
 
@@ -83,7 +97,7 @@ class SequentialSearch(Searcher):
         options: fields of the class's `Settings`.
 
     Raises:
-        UserError: no such bounding or option.
+        UserError: no such option.
     """
 
     reads_graph = True
@@ -103,10 +117,7 @@ class SequentialSearch(Searcher):
         self._sizes = problem.projection.sizes
         self.groups = len(self._sizes)
         self.warmup = min(self.settings.warmup, evaluations // 4)
-        bounding = self.settings.bounding
-        if bounding not in BOUNDINGS:
-            raise UserError(f"bounding must be one of {', '.join(BOUNDINGS)}, not {bounding!r}.")
-        self.wall = Wall(problem.projection, bounding == "wall")
+        self.wall = Wall(problem.projection, self.settings.bounding == "wall")
         time_step_spec = ts.time_step_spec(observation_spec(self.groups))
         action_spec = tensor_spec.BoundedTensorSpec([1], tf.float32, self.LOW, self.HIGH, "action")
         # TF-Agents builds networks on unseeded random inputs, which op determinism refuses.
