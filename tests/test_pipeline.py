@@ -213,3 +213,38 @@ def test_labels_outside_the_models_classes_are_refused(digits_model, digits):
     wrong = (digits.reward[0], digits.reward[1] + 1)
     with pytest.raises(tgp.UserError, match="class indices from 0 to 9"):
         RewardEvaluator(graph, digits.train, wrong)
+
+
+def test_a_plan_without_a_search_at_limits_and_multiples(digits_model, digits, tmp_path):
+    """The policy that comes with the package; settings hold a path."""
+    policy = tgp.load_policy("pretrained")
+    policy.save(tmp_path / "policy")
+    settings = {
+        "budget": tgp.Budget(macs_ratio=0.5, params_ratio=0.6), "channel_multiple": 2,
+        "finetune": tgp.FineTune(epochs=0),
+    }  # fmt: skip
+    found, saved = (
+        tgp.compress(digits_model, digits.train, digits.reward, search=search, **settings)
+        for search in (
+            tgp.Search(agent="pretrained", evaluations=0),
+            tgp.Search(policy=tmp_path / "policy", evaluations=0),
+        )
+    )
+    assert found.plan.kept == saved.plan.kept and found.history["search"] == []
+    assert all(len(kept) % 2 == 0 for kept in found.plan.kept.values())
+    assert tgp.count_macs(found.model) <= 0.5 * tgp.count_macs(digits_model)
+    assert tgp.count_params(found.model) <= 0.6 * tgp.count_params(digits_model)
+
+
+def test_a_reward_of_the_users_own_leads_the_search(digits_model, digits):
+    def reward(model):
+        return -float(np.mean(np.square(model.predict(digits.reward[0][:32], verbose=0))))
+
+    found = tgp.compress(
+        digits_model, digits.train, digits.reward, budget=BUDGET, reward=reward,
+        search=tgp.Search(evaluations=5, rivals=(), options={"encoder": "features"}),
+        finetune=tgp.FineTune(epochs=0),
+    )  # fmt: skip
+    rows = found.history["search"]
+    assert len(rows) == 5 and all(row["reward"] < 0 for row in rows)
+    assert reward(found.model) == pytest.approx(max(row["reward"] for row in rows), rel=1e-3)

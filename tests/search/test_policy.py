@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from tests.search.synthetic import chain_graph
 from tfgraphprune.embedding.bank import GraphBank
 from tfgraphprune.embedding.head import GroupHead
 from tfgraphprune.errors import UserError
+from tfgraphprune.search import policy as policies
 from tfgraphprune.search.policy import Policy, load_policy
 
 
@@ -114,3 +116,12 @@ def test_the_hash_follows_from_all_weights_and_from_them_alone(policy):
     moved = [policy.critics[0][0] + 1e-3, *policy.critics[0][1:]]
     changes = {"actor": [w + 1e-3 for w in policy.actor], "critics": [moved]}
     assert len({replace(policy, **{k: v}).hash for k, v in changes.items()} | {policy.hash}) == 3
+
+
+def test_the_policy_that_comes_with_the_package():
+    folder = Path(policies.__file__).parent / "pretrained"
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 1e6
+    networks = [name.split("@")[0] for name in load_policy("pretrained").record["trained_on"]]
+    assert len(networks) >= 8
+    for unseen in ("resnet56", "vgg16_bn", "mobilenet_v2"):
+        assert not [name for name in networks if name.startswith(unseen)]
