@@ -1,9 +1,9 @@
 """Cuts and fine-tunes a network, alone or as a worker of several, and writes its weights.
 
-python distributed_program.py alone|mirrored|workers|uneven FOLDER [EPOCHS]
+python distributed_program.py alone|mirrored|workers|uneven|gradual FOLDER [EPOCHS]
 
 With EPOCHS it stops after so many of the three, as a run that is interrupted does. `uneven` trains
-on two replicas, one of which has no example in the last batch.
+on two replicas, one of which has no example in the last batch. `gradual` takes channels there.
 """
 
 import json
@@ -67,6 +67,29 @@ def uneven(folder):
         json.dump(rows, file)
 
 
+def gradual(folder):
+    """Shrink a network by the callback on two replicas, by single steps and by twos."""
+    x, y = load_digits(0).train
+    spreads = {}
+    for steps in (1, 2):
+        with two_replicas().scope() if steps == 1 else tf.distribute.get_strategy().scope():
+            model = network()
+            model.compile(
+                keras.optimizers.SGD(0.05, momentum=0.9),
+                keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+                steps_per_execution=steps,
+            )
+        pruning = tgp.callbacks.GradualPruning(0.5, begin_step=2, end_step=8, frequency=1)
+        model.fit(x[:256], y[:256], batch_size=64, epochs=3, verbose=0, callbacks=[pruning])
+        small = pruning.pruned_model()
+        expected = model.predict(x, verbose=0)
+        spread = np.abs(small.predict(x, verbose=0) - expected).max() / expected.std()
+        spreads[steps] = [float(spread), small.layers[1].filters]
+        assert small.distribute_strategy is model.distribute_strategy
+    with open(os.path.join(folder, "gradual.json"), "w") as file:
+        json.dump(spreads, file)
+
+
 class Stop(keras.callbacks.Callback):
     """Ends the program when an epoch begins."""
 
@@ -81,8 +104,8 @@ class Stop(keras.callbacks.Callback):
 
 def main(kind, folder, epochs=None):
     """Train and write `weights.npz` and `rows.json`."""
-    if kind == "uneven":
-        uneven(folder)
+    if kind in ("uneven", "gradual"):
+        {"uneven": uneven, "gradual": gradual}[kind](folder)
         return
     if kind == "mirrored":
         strategy = two_replicas()

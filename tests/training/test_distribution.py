@@ -84,6 +84,12 @@ def test_a_replica_without_an_example_in_the_last_batch_adds_nothing(tmp_path):
     assert all(np.isfinite(list(row.values())).all() for (row,) in rows.values())
 
 
+def test_the_callback_takes_channels_on_all_replicas_and_between_executions(tmp_path):
+    _end(_start("gradual", tmp_path))
+    for spread, filters in json.loads((tmp_path / "gradual.json").read_text()).values():
+        assert spread < 1e-4 and filters == 4
+
+
 def test_two_workers_train_as_one_process_and_resume(alone, tmp_path):
     _workers(tmp_path, 2)
     checkpoints = tmp_path / "checkpoints"
