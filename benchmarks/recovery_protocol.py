@@ -34,7 +34,7 @@ DENSE_EPOCHS, FAMILY_EPOCHS = 5, 2
 """Of the dense training of each family, and of recovery."""
 
 CURVE = (1, 2, 5, 10, 20)
-LONG = 5
+LONG = 3
 """Epochs for ResNet-56."""
 
 

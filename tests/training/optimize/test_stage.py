@@ -4,6 +4,7 @@ import keras as keras3
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
 import tfgraphprune as tgp
 from tests.training.optimize.networks import trained
@@ -67,6 +68,7 @@ def test_the_rate_is_that_of_the_step_unless_a_compiled_optimizer_has_its_own(
 BESIDE = """
 import os
 import tensorflow as tf
+import tf_keras as keras
 tf.keras.layers
 before = {**os.environ}
 import numpy as np, tfgraphprune as tgp, tf_keras
@@ -113,3 +115,16 @@ def trained_copy(model):
     from tfgraphprune.pruning.masking import copy_model
 
     return copy_model(model)
+
+
+@pytest.mark.parametrize("step", ["sparsify", "cluster", "quantize_aware"])
+def test_the_strategy_of_the_model_is_kept(step):
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    with strategy.scope():
+        image = keras.Input((8, 8, 1))
+        x = keras.layers.ReLU()(keras.layers.Conv2D(4, 3)(image))
+        model = keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(x)))
+    data = np.random.default_rng(0).random((32, 8, 8, 1), np.float32), np.arange(32) % 10
+    settings = {"sparsify": {"sparsity": 0.5}, "cluster": {"clusters": 8}}.get(step, {})
+    found = getattr(tgp, step)(model, train_data=data, epochs=1, verbose=0, **settings)
+    assert found.model.distribute_strategy is strategy

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfgraphprune.batches import Data
 from tfgraphprune.errors import ToleranceError, UserError
+from tfgraphprune.pruning.rebuild import distributed_as
 from tfgraphprune.training.finetune import finetune
 from tfgraphprune.training.moving_averages import estimate_averages
 from tfgraphprune.training.optimize.stage import (
@@ -116,7 +117,8 @@ def train(
     if not names:
         raise UserError(f"tfmot can cluster no layer of {model.name!r}: {left_out}.")
     rows = finetune(wrapped, train_data, **training)
-    plain = strip(wrapped)
+    with distributed_as(model):
+        plain = strip(wrapped)
     if not rows:  # the moving averages still remember the weights before they were clustered
         estimate_averages(plain, train_data, augment=training.get("augment"))
     reached = {}

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfgraphprune.batches import Data
 from tfgraphprune.errors import ToleranceError, UserError
+from tfgraphprune.pruning.rebuild import distributed_as
 from tfgraphprune.training.finetune import finetune, steps_an_epoch
 from tfgraphprune.training.optimize.stage import (
     Optimized,
@@ -130,7 +131,8 @@ def train(
         callbacks=(tfmot.sparsity.keras.UpdatePruningStep(), *callbacks),
         **training,
     )
-    plain = strip(wrapped)
+    with distributed_as(model):
+        plain = strip(wrapped)
     reached = {name: _share_of_zeros(layer_at(plain, name)) for name in names}
     for name in names:
         _check_zeros(name, layer_at(plain, name), sparsity, pattern)
