@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -96,6 +98,7 @@ class Cells:
         share = tgp.count_macs(found.model) / tgp.count_macs(model)
         return {
             **self._judged(found.model),
+            "plan": hashlib.sha256(json.dumps(chosen.to_dict()).encode()).hexdigest()[:8],
             "macs": share,
             "epochs": len(found.rows),
             "compute": _compute(settings["recovery"], len(found.rows), share),
