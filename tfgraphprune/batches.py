@@ -113,8 +113,7 @@ def sample(data: Data, count: int | None, seed: int, ordered: bool = False) -> t
     """
     if is_dataset(data):
         return as_arrays(data, count)
-    random = np.random.Generator(np.random.Philox([seed, 1]))
-    rows = random.permutation(length(data[0]))[:count]
+    rows = _shuffled(length(data[0]), seed)[:count]
     return rows_of(tuple(data[:2]), np.sort(rows) if ordered else rows)
 
 
@@ -123,7 +122,7 @@ def input_batches(data: Data, size: int, seed: int = 0) -> Iterator[Any]:
     if is_dataset(data):
         yield from (batch[0] for batch in data)
         return
-    rows = np.random.Generator(np.random.Philox([seed, 1])).permutation(length(data[0]))
+    rows = _shuffled(length(data[0]), seed)
     x = tuples_of(data[0])
     for start in range(0, len(rows), size):
         yield tf.nest.map_structure(tf.constant, rows_of(x, rows[start : start + size]))
@@ -192,6 +191,10 @@ def sparse_labels(y: np.ndarray) -> np.ndarray:
     if y.ndim == 2 and y.shape[1] > 1:
         return y.argmax(axis=1)
     return y.reshape(len(y)).astype(np.int64)
+
+
+def _shuffled(count: int, seed: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox([seed, 1])).permutation(count)
 
 
 def _listed(counts: list[int]) -> str:
