@@ -8,6 +8,7 @@ from typing import Any
 
 from tfgraphprune.batches import Data, check
 from tfgraphprune.compression_result import SAVED
+from tfgraphprune.cost.model_cost import macs_cost
 from tfgraphprune.cost.projection import Projection, resolve_limits
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
@@ -69,6 +70,7 @@ class Job:
 
     def __post_init__(self) -> None:
         self._check_outputs()
+        macs_cost(self.graph)  # a run's figures and files need inputs of a fixed size
         for name in ("train_data", "validation_data"):
             check(getattr(self, name), name)
         if self.test_data is not None:

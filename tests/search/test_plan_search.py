@@ -311,3 +311,19 @@ def test_the_size_of_batches_reaches_the_evaluator(digits_model, graph, digits, 
             progress=False,
         )  # fmt: skip
     assert made == [16, 32]
+
+
+def test_inputs_of_no_fixed_size(digits):
+    image = tf_keras.Input((None, None, 1))
+    x = tf_keras.layers.Conv2D(8, 3, activation="relu")(image)
+    x = tf_keras.layers.Conv2D(8, 3, activation="relu")(x)
+    model = tf_keras.Model(
+        image, tf_keras.layers.Dense(10)(tf_keras.layers.GlobalAveragePooling2D()(x))
+    )
+    graph = tgp.LayerGraph.from_model(model)
+    settings = {"budget": tgp.Budget(params_ratio=0.5), "search": tgp.Search(evaluations=4)}
+    found = tgp.search_plan(model, graph, digits.train, digits.reward, **settings, progress=False)
+    small = tgp.prune(model, found.plan)
+    assert small.count_params() <= 0.5 * model.count_params()
+    with pytest.raises(tgp.UserError, match="MACs need a fixed input size"):
+        tgp.compress(model, digits.train, digits.reward, **settings)

@@ -16,6 +16,7 @@ from tfgraphprune.cost.projection import Limit
 from tfgraphprune.embedding.group_graph import GUESS, GroupGraph
 from tfgraphprune.embedding.motifs import motifs_of
 from tfgraphprune.embedding.sensitivity import KEPT
+from tfgraphprune.errors import UserError
 from tfgraphprune.graph.groups import ChannelGroup
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.criteria import l1, l2
@@ -111,8 +112,13 @@ def _edges(groups: tuple[ChannelGroup, ...]) -> tuple[np.ndarray, np.ndarray]:
 def _costs(graph: LayerGraph) -> dict[str, np.ndarray]:
     """Shares of the whole cost that a group touches, and what one channel of it saves."""
     dense = dense_counts(graph)
+    params = params_cost(graph)
+    try:
+        macs = macs_cost(graph)
+    except UserError:  # inputs of no fixed size
+        macs = params
     columns = {}
-    for name, cost in (("macs", macs_cost(graph)), ("params", params_cost(graph))):
+    for name, cost in (("macs", macs), ("params", params)):
         total = float(cost(dense))
         without = cost(np.where(np.eye(len(dense), dtype=bool), 0, dense))
         one_less = cost(dense - np.eye(len(dense), dtype=int))
