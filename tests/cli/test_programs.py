@@ -222,8 +222,9 @@ REFUSED = {
     "unknown field": (
         [*DIGITS, "--config.search.evaluation=3"],
         "tfgraphprune compress: config.search has no field 'evaluation', only agent, "
-        "calibration_examples, criterion, evaluations, first_look, min_keep, options, policy, "
-        "reward_examples, reward_precision, rivals, time_limit; did you mean evaluations?",
+        "calibration_examples, criterion, eval_batch_size, evaluations, first_look, min_keep, "
+        "options, policy, reward_examples, reward_precision, rivals, time_limit; did you mean "
+        "evaluations?",
     ),
     "bad value of a field": (
         [*DIGITS, "--config.search.evaluations=many"],

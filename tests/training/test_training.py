@@ -190,23 +190,27 @@ def test_bad_input_is_refused(data, arguments, message):
 def test_what_callbacks_leave_is_kept(data, tmp_path):
     """Keras brings the best weights back at the end, after the last epoch's checkpoint."""
 
-    def train():
+    def train(epochs):
         best = keras.callbacks.EarlyStopping(
             "loss", min_delta=1e9, patience=2, restore_best_weights=True
         )
         model = _model()
-        finetune(
-            model, data, epochs=9, batch_size=16, callbacks=(best,), checkpoint_dir=tmp_path,
+        rows = finetune(
+            model, data, epochs=epochs, batch_size=16, callbacks=(best,), checkpoint_dir=tmp_path,
             averaging=0.9, teacher=_model(), verbose=0,
         )  # fmt: skip
-        return [w.numpy() for w in model.trainable_weights], best.best_weights
+        return len(rows), [w.numpy() for w in model.trainable_weights], best.best_weights
 
-    first, best = train()
-    again, none = train()
-    kept = [w for w in best if any(w.shape == f.shape and (w == f).all() for f in first)]
-    assert len(kept) == len(first) and none is None
-    for left, right in zip(first, again, strict=True):
-        np.testing.assert_array_equal(left, right)
+    # Not stopped yet, so that more epochs go on; then stopped for good.
+    for asked, epochs in ((2, 2), (9, 5)):
+        count, first, best = train(asked)
+        assert count == epochs
+        for weight in first:
+            assert any(weight.shape == b.shape and (weight == b).all() for b in best)
+        again, second, none = train(asked)
+        assert again == count and none is None
+        for left, right in zip(first, second, strict=True):
+            np.testing.assert_array_equal(left, right)
 
 
 def test_what_callbacks_save_is_the_model(data, tmp_path):

@@ -74,7 +74,7 @@ def reconstruct(
         model: the dense model; it is not changed.
         plan: what stays.
         data: training examples, `(x, y)` arrays or a batched data set; labels are not read.
-        examples: how many of them to use, from the first on.
+        examples: how many of them to use, of arrays a random choice.
         points: positions for an example and layer.
         ridge: weight that keeps a kernel near its cut values, as a share of the mean square of
             its inputs.

@@ -150,14 +150,15 @@ def load_policy(folder: str | os.PathLike | Policy) -> Policy:
     """
     if isinstance(folder, Policy):
         return folder
-    path = Path(__file__).parent / "pretrained" if folder == "pretrained" else Path(folder)
+    path: Any = folder
     try:
+        path = Path(__file__).parent / "pretrained" if folder == "pretrained" else Path(folder)
         content = json.loads((path / _SETTINGS).read_text())
         with np.load(path / _WEIGHTS, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in sorted(stored.files)}
         settings = {name: content[name] for name in _KNOWN}
         hash_ = content["hash"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, TypeError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{path} must be a folder with a saved policy ({_SETTINGS} and {_WEIGHTS}), but can't "
             f"be read ({error}): give one that policy.save wrote."

@@ -31,7 +31,8 @@ class Search:
         min_keep: smallest share of channels that a group keeps, in (0, 1].
         calibration_examples: training examples for the BatchNorm statistics.
         reward_examples: examples that the reward is measured on; all by default.
-        eval_batch_size: examples in a forward pass of the search; fewer need less memory.
+        eval_batch_size: examples in a forward pass of the search; fewer need less memory, but
+            BatchNorm's statistics are means over such batches, so some dozens are needed.
         first_look: of these, how many are enough for a plan that is clearly worse than the best
             one so far; all by default.
         time_limit: when each method comes to its end: seconds, or text such as `"30m"`, which

@@ -37,9 +37,10 @@ class GradualPruning(keras.callbacks.Callback):
 
     After each step, what reads a channel that has gone is set to zero, in the model itself; so a
     coupled group of channels is gone everywhere at once, and evaluation and checkpoints see the
-    network that is left. How many have gone follows from `optimizer.iterations` alone. Channels
-    that a normalization over channels reads (LayerNorm) stay, because zeros would change its
-    statistics. For models of tf_keras and, in a program that uses it, Keras 3.
+    network that is left. How many have gone follows from `optimizer.iterations` alone, to which
+    those of former optimizers are added where the model is compiled again: one callback serves one
+    training. Channels that a normalization over channels reads (LayerNorm) stay, because zeros
+    would change its statistics. For models of tf_keras and, in a program that uses it, Keras 3.
 
     Zhu and Gupta, "To prune, or not to prune", arXiv 1710.01878, is the schedule's source.
 
@@ -119,6 +120,8 @@ class GradualPruning(keras.callbacks.Callback):
         elif optimizer is not self._optimizer:  # the model was compiled again: go on from there
             self._before = self._step()
         self._optimizer = optimizer
+        if self.plan is not None:
+            self._keep()
         self._refuse(self._graph)
         if self._file is not None:
             make_folder(self._file.parent, "workdir")
@@ -193,14 +196,20 @@ class GradualPruning(keras.callbacks.Callback):
             going = np.setdiff1d(np.arange(graph.group(name).size), kept)
             order = np.argsort(np.asarray(importance[name])[going], kind="stable")
             self._order[name] = going[order].tolist()
-        if self._file is not None:
-            content = {
-                "target": _described(self._target),
-                "schedule": vars(self._schedule),
-                "plan": self.plan.to_dict(),
-                "order": self._order,
-            }
-            write_atomically(self._file, json.dumps(content, indent=1) + "\n")
+        self._keep()
+
+    def _keep(self) -> None:
+        """Write what was decided, and the steps of former optimizers, for those who go on."""
+        if self._file is None or self.plan is None:
+            return
+        content = {
+            "target": _described(self._target),
+            "schedule": vars(self._schedule),
+            "plan": self.plan.to_dict(),
+            "order": self._order,
+            "before": self._before,
+        }
+        write_atomically(self._file, json.dumps(content, indent=1) + "\n")
 
     def _load(self, graph: LayerGraph) -> tuple[PruningPlan, dict[str, list[int]]]:
         assert self._file is not None
@@ -210,6 +219,7 @@ class GradualPruning(keras.callbacks.Callback):
             same = content["target"] == _described(self._target)
             same = same and content["schedule"] == vars(self._schedule)
             order = {name: list(going) for name, going in content["order"].items()}
+            before = int(content.get("before", 0))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{self._file} can't be read ({error!r}): delete it, and start the training anew."
@@ -220,6 +230,7 @@ class GradualPruning(keras.callbacks.Callback):
                 "former ones, or use another workdir."
             )
         plan.check(graph)
+        self._before = max(self._before, before)
         return plan, order
 
     def _importance(self, graph: LayerGraph) -> Importance:

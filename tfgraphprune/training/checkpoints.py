@@ -19,9 +19,8 @@ Row = dict[str, Any]
 HISTORY = "history.json"
 """File beside the checkpoints: the rows of all epochs."""
 
-STOPPED, FINAL = "stopped", "final"
-"""File beside the checkpoints: the epoch after which a callback has ended the training, and a word
-where the newest checkpoint holds what it left."""
+STOPPED = "stopped"
+"""File beside the checkpoints: the epoch after which a callback has ended the training."""
 
 KEPT = 2
 """Checkpoints that stay; while one is written there is one more."""
@@ -100,13 +99,24 @@ def restore(state: Any, manager: Any, folder: Path) -> list[Row]:
 def stopped_at(folder: Path) -> int:
     """The epoch after which a callback has ended the training, 0 for none."""
     path = folder / STOPPED
-    return int((path.read_text().split() or ["0"])[0]) if path.exists() else 0
+    return int(path.read_text() or 0) if path.exists() else 0
 
 
-def is_final(folder: Path) -> bool:
-    """Whether the newest checkpoint of a training that was ended holds its result."""
-    path = folder / STOPPED
-    return path.exists() and FINAL in path.read_text()
+def keep_result(state: Any, folder: Path, epochs: int) -> None:
+    """Keep what callbacks left after the last epoch, beside the checkpoint of that epoch itself."""
+    state.write(_result(folder, epochs))
+
+
+def restore_result(state: Any, folder: Path, epochs: int) -> bool:
+    """Restore what `keep_result` kept; whether there was any."""
+    there = Path(f"{_result(folder, epochs)}.index").exists()
+    if there:
+        state.read(_result(folder, epochs)).expect_partial()
+    return there
+
+
+def _result(folder: Path, epochs: int) -> str:
+    return str(folder / f"result-{epochs}")
 
 
 def _newest(state: Any, numbers: Mapping[int, str], folder: Path) -> list[Row]:

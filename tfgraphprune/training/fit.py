@@ -20,16 +20,16 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.training.augment import epoch_dataset
 from tfgraphprune.training.averaging import WeightAverage
 from tfgraphprune.training.checkpoints import (
-    FINAL,
     HISTORY,
     KEPT,
     STOPPED,
     Row,
     check_space,
     folder_of_worker,
-    is_final,
+    keep_result,
     make_folder,
     restore,
+    restore_result,
     stopped_at,
 )
 from tfgraphprune.workdir import write_atomically
@@ -103,12 +103,12 @@ def fit(
         rows = restore(state, manager, folder)
     writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else None
     held = as_dataset(validation_data, batch_size) if validation_data is not None else None
-    if folder is not None and rows and stopped_at(folder) == len(rows):
-        if not is_final(folder):
-            _conclude(model, learner, average)
-        return rows
-    if rows:
+    if folder is not None and rows:
         logging.info("%d of %d epochs are in %s already", len(rows), epochs, folder)
+        if len(rows) >= epochs or stopped_at(folder) == len(rows):
+            if not restore_result(state, folder, len(rows)):
+                _conclude(model, learner, average)
+            return rows
     if folder is not None and len(rows) < epochs:
         averages = average.averages if average else []
         check_space(folder, [*learner.weights, *model.optimizer.variables(), *averages])
@@ -169,10 +169,8 @@ def fit(
     good = learner.get_weights()
     run.finish()
     changed = any((a != b).any() for a, b in zip(good, learner.get_weights(), strict=True))
-    if manager is not None and folder is not None and (run.stopped or changed):
-        # What callbacks such as EarlyStopping(restore_best_weights=True) leave is the result.
-        manager.save(checkpoint_number=len(rows))
-        write_atomically(folder / STOPPED, f"{len(rows)} {FINAL}")
+    if folder is not None and changed:  # as EarlyStopping(restore_best_weights=True) does
+        keep_result(state, folder, len(rows))
     return rows
 
 

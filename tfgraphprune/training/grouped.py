@@ -56,7 +56,8 @@ _SETTINGS = ("groups", "kernel_size", "data_format", "padding", "strides", "dila
 
 def _convolved(layer: Any, compiled: Any, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     training = call_context().training
-    own = isinstance(training, bool | int) and training
+    # A frozen convolution is inference too.
+    own = isinstance(training, bool | int) and training and layer.trainable
     return (layer.convolution_op if own else compiled)(inputs, kernel)
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.search.agents.episodes import check_that_a_stop_changes_nothing, gradients, play, rewards
 from tests.search.synthetic import PatternProblem
-from tfgraphprune.errors import UserError
+from tfgraphprune.errors import SearchFailedError, UserError
 from tfgraphprune.search.agents.ddpg import DdpgSearch
 
 SMALL = {"units": 16, "batch": 8}
@@ -154,5 +154,7 @@ def test_learns_the_pattern_as_published():
 
 def test_a_training_that_diverged_is_said():
     search = DdpgSearch(PatternProblem(3), 16, 0, SMALL)
-    with pytest.raises(UserError, match="training of ddpg diverged: an action became nan"):
-        search._explored(float("nan"), 0.0, 9, np.random.default_rng(0))
+    search._act = lambda observation, seed: (tf.constant(np.nan), tf.constant(0.0))
+    for episode in (9, 15):
+        with pytest.raises(SearchFailedError, match="diverged: an action became nan"):
+            search.propose(episode)

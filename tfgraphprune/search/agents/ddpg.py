@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,6 @@ from tf_agents.utils import common
 from tfgraphprune.embedding.bank import GraphBank
 from tfgraphprune.embedding.encoder import seeded_initializers
 from tfgraphprune.embedding.encoders import encoder_of
-from tfgraphprune.errors import UserError
 from tfgraphprune.search.agents.sequential import (
     Observation,
     SequentialSearch,
@@ -94,9 +92,6 @@ class DdpgSearch(SequentialSearch):
         evaluations: rewards that may be looked at.
         seed: of weights and draws.
         options: fields of `DdpgSettings`.
-
-    Raises:
-        UserError: the training diverges.
     """
 
     Settings = DdpgSettings
@@ -153,11 +148,6 @@ class DdpgSearch(SequentialSearch):
     def _explored(
         self, greedy: float, sample: float, episode: int, random: np.random.Generator
     ) -> float:
-        if not math.isfinite(greedy):
-            raise UserError(
-                f"the training of ddpg diverged: an action became {greedy}; scale the reward to "
-                "some tens at most, or use another agent, such as sac."
-            )
         deviation = self.settings.noise * self.settings.decay ** (episode - self.warmup)
         while True:
             action = random.normal(greedy, deviation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from tf_agents.trajectories import time_step as ts
 
 from tfgraphprune.embedding.bank import GraphBank
 from tfgraphprune.embedding.encoders import check_encoder
-from tfgraphprune.errors import UserError
+from tfgraphprune.errors import SearchFailedError, UserError
 from tfgraphprune.search.agents.stateless import StatelessReplayBuffer, stateless_seed
 from tfgraphprune.search.agents.wall import SHARES, Wall
 from tfgraphprune.search.determinism import deterministic_ops
@@ -142,7 +143,11 @@ class SequentialSearch(Searcher):
         return self.problem.action_of(self.roll_out(episode))
 
     def roll_out(self, episode: int) -> tuple[int, ...]:
-        """The counts that the groups decide on, one after another."""
+        """The counts that the groups decide on, one after another.
+
+        Raises:
+            SearchFailedError: the training has diverged.
+        """
         random = generator(self.seed, _ROLLOUT, episode)
         last = episode + 1 >= self.evaluations
         counts: list[int] = []
@@ -153,6 +158,11 @@ class SequentialSearch(Searcher):
                 draw = episode * self.groups + group
                 seed = stateless_seed(self.seed, _ROLLOUT, draw)
                 greedy, sample = (float(a) for a in self._act(self.observation(counts), seed))
+                if not math.isfinite(greedy):
+                    raise SearchFailedError(
+                        f"the training of the agent diverged: an action became {greedy}; scale the "
+                        "reward to some tens at most, or use sac, which does that itself."
+                    )
                 action = greedy if last else self._explored(greedy, sample, episode, random)
                 ratio = (action - self.LOW) / (self.HIGH - self.LOW)
             counts.append(self.wall.count(counts, ratio))

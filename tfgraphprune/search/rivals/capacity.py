@@ -9,6 +9,7 @@ import numpy as np
 from tfgraphprune.cost.allocation import spent
 from tfgraphprune.cost.model_cost import dense_counts, macs_cost
 from tfgraphprune.cost.projection import Projection
+from tfgraphprune.errors import SearchFailedError, UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.search.plan_problem import PlanProblem
 from tfgraphprune.search.problem import SearchProblem
@@ -69,7 +70,10 @@ def capacity_counts(
         exponent: as in `CapacitySettings`.
         rounds: likewise.
     """
-    macs, dense = macs_cost(graph), dense_counts(graph)
+    try:
+        macs, dense = macs_cost(graph), dense_counts(graph)
+    except UserError as error:  # inputs of no fixed size
+        raise SearchFailedError(str(error)) from error
     without = np.where(np.eye(len(dense), dtype=bool), 0, dense)
     shares = 1.0 - macs(without) / float(macs(dense))
     values = [

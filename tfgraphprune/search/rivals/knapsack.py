@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -58,11 +58,8 @@ def gradient_images(problem: PlanProblem) -> int:
 
 def knapsack_action(problem: PlanProblem, rounds: int = KnapsackSettings().rounds) -> np.ndarray:
     """The action that stands for the knapsack's solution; float32 `[G]`."""
-    criterion = Taylor(problem.training)
-    criterion = replace(
-        criterion, batch_size=min(criterion.batch_size, problem.evaluator.batch_size)
-    )
-    importance = criterion(problem.layers)
+    batch_size = min(Taylor.batch_size, problem.evaluator.batch_size)
+    importance = Taylor(problem.training, batch_size)(problem.layers)
     values = []
     for group in problem.layers.prunable_groups:
         each = np.maximum(importance[group.name], 0)

@@ -12,6 +12,7 @@ import tf_keras as keras
 from tfgraphprune.batches import Data
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.keras3 import is_keras3_model
 from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.surgery import prune
@@ -120,7 +121,7 @@ class RecoveryCase:
         if self.fit_fn is not None:
             trained = self.fit_fn(model, self.dense)
             found = model if trained is None else trained
-            if not isinstance(found, keras.Model):
+            if not isinstance(found, keras.Model) and not is_keras3_model(found):
                 raise UserError(
                     "fit_fn must return the trained model, or nothing, not "
                     f"{type(found).__name__}: end it with `return model`."
