@@ -135,7 +135,10 @@ def _curve_table(rows: Rows) -> list[str]:
         "| epochs | pruned | dense, on | drop |", "|---|---|---|---|",
     ]  # fmt: skip
     for epochs, test, dense in _points(rows):
-        lines.append(f"| {epochs} | {test:.2%} | {dense:.2%} | {100 * (dense - test):.2f} |")
+        earlier = "" if rows[f"resnet20/0.5/{epochs}/one_shot/sac/0"].get("plan") else " †"
+        lines.append(
+            f"| {epochs}{earlier} | {test:.2%} | {dense:.2%} | {100 * (dense - test):.2f} |"
+        )
     return [*lines, "", "![curve](recovery.svg)", ""]
 
 
