@@ -38,9 +38,13 @@ LONG = 3
 """Epochs for ResNet-56."""
 
 
-def cells() -> dict[str, tuple[str, dict[str, Any]]]:
+Cell = tuple[str, dict[str, Any]]
+"""A method of `Cells` and its arguments."""
+
+
+def cells() -> dict[str, Cell]:
     """Every cell: the method of `Cells` and its arguments. Order is the order of running."""
-    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    found: dict[str, Cell] = {}
     for ratio, seed in ((0.5, 0), (0.5, 1), (0.3, 0)):
         found[f"plan/resnet20/{ratio}/{seed}"] = "plan", {
             "network": "resnet20", "ratio": ratio, "seed": seed,
@@ -48,45 +52,44 @@ def cells() -> dict[str, tuple[str, dict[str, Any]]]:
     for ratio in (0.7, 0.5):
         found[f"least_squares/{ratio}"] = "least_squares", {"ratio": ratio}
     for seed in SEEDS:
-        found[f"dense/resnet20/5/{seed}"] = "dense_on", {
-            "network": "resnet20", "epochs": 5, "seed": seed,
-        }  # fmt: skip
+        found |= _dense("resnet20", 5, seed)
         for plan in PLANS:
-            for name, settings in RECOVERIES.items():
-                found[f"resnet20/0.5/5/{name}/{plan}/{seed}"] = "recover", {
-                    "network": "resnet20", "ratio": 0.5, "epochs": 5, "plan": plan, "seed": seed,
-                    "settings": settings,
-                }  # fmt: skip
+            for name in RECOVERIES:
+                found |= _recover("resnet20", 0.5, 5, name, plan, seed)
     for name, plan in LOW:
-        found[f"resnet20/0.3/10/{name}/{plan}/0"] = "recover", {
-            "network": "resnet20", "ratio": 0.3, "epochs": 10, "plan": plan, "seed": 0,
-            "settings": RECOVERIES[name],
-        }  # fmt: skip
+        found |= _recover("resnet20", 0.3, 10, name, plan)
     for epochs in CURVE:
-        found[f"resnet20/0.5/{epochs}/one_shot/sac/0"] = "recover", {
-            "network": "resnet20", "ratio": 0.5, "epochs": epochs, "plan": "sac", "seed": 0,
-            "settings": RECOVERIES["one_shot"],
-        }  # fmt: skip
-        found[f"dense/resnet20/{epochs}/0"] = "dense_on", {
-            "network": "resnet20", "epochs": epochs, "seed": 0,
-        }  # fmt: skip
+        found |= _recover("resnet20", 0.5, epochs, "one_shot", "sac")
+        found |= _dense("resnet20", epochs)
     for network in FAMILIES:
         found[f"train/{network}"] = "train", {"network": network, "epochs": DENSE_EPOCHS}
         for plan in ("pretrained", "uniform"):
-            found[f"{network}/0.5/{FAMILY_EPOCHS}/one_shot/{plan}/0"] = "recover", {
-                "network": network, "ratio": 0.5, "epochs": FAMILY_EPOCHS, "plan": plan,
-                "seed": 0, "settings": RECOVERIES["one_shot"],
-            }  # fmt: skip
-        found[f"dense/{network}/{FAMILY_EPOCHS}/0"] = "dense_on", {
-            "network": network, "epochs": FAMILY_EPOCHS, "seed": 0,
-        }  # fmt: skip
-    found[f"resnet56/0.5/{LONG}/one_shot/pretrained/0"] = "recover", {
-        "network": "resnet56", "ratio": 0.5, "epochs": LONG, "plan": "pretrained", "seed": 0,
-        "settings": RECOVERIES["one_shot"],
-    }  # fmt: skip
-    found[f"dense/resnet56/{LONG}/0"] = "dense_on", {
-        "network": "resnet56", "epochs": LONG, "seed": 0,
-    }  # fmt: skip
+            found |= _recover(network, 0.5, FAMILY_EPOCHS, "one_shot", plan)
+        found |= _dense(network, FAMILY_EPOCHS)
+    found |= _recover("resnet56", 0.5, LONG, "one_shot", "pretrained")
+    found |= _dense("resnet56", LONG)
     for network in ("resnet20", "mobilenet_v2:0.25"):
         found[f"int8/{network}"] = "int8", {"network": network}
     return found
+
+
+def _recover(
+    network: str, ratio: float, epochs: int, name: str, plan: str, seed: int = 0
+) -> dict[str, Cell]:
+    return {
+        f"{network}/{ratio}/{epochs}/{name}/{plan}/{seed}": (
+            "recover",
+            {
+                "network": network, "ratio": ratio, "epochs": epochs, "plan": plan, "seed": seed,
+                "settings": RECOVERIES[name],
+            },
+        )
+    }  # fmt: skip
+
+
+def _dense(network: str, epochs: int, seed: int = 0) -> dict[str, Cell]:
+    return {
+        f"dense/{network}/{epochs}/{seed}": (
+            "dense_on", {"network": network, "epochs": epochs, "seed": seed},
+        )
+    }  # fmt: skip

@@ -119,9 +119,8 @@ class GradualPruning(keras.callbacks.Callback):
             self._order, self._gone, self._before = {}, -1.0, 0
         elif optimizer is not self._optimizer:  # the model was compiled again: go on from there
             self._before = self._step()
-        self._optimizer = optimizer
-        if self.plan is not None:
             self._keep()
+        self._optimizer = optimizer
         self._refuse(self._graph)
         if self._file is not None:
             make_folder(self._file.parent, "workdir")
