@@ -27,8 +27,8 @@ def catch_up(
 
     A moving average of momentum 0.99 still holds 18% of what it began with after 170 steps, and
     lags behind weights that move. With it networks for scikit-learn's digits were right on 92% of
-    the test set after 170 steps and on 95% after 510, and on 98% with statistics that were
-    estimated anew (means of two or three seeds); after 1,020 steps there was no difference.
+    the test set after 170 steps, and on 98% with statistics that were estimated anew (means of
+    three seeds; docs/recovery.md has more).
 
     Nothing happens after a training of `10 / (1 - momentum)` steps or more, or where a BatchNorm is
     frozen. Under a `tf.distribute` strategy every worker estimates the same, on whole batches.
