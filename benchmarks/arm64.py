@@ -137,10 +137,11 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# Files on an emulated ARM64 processor", "",
         "Made by `python -m benchmarks.arm64 --root=FOLDER` (see there): LiteRT's ARM64 wheel",
-        "(2.1.6) under qemu-aarch64, a Cortex-A72, against the x86 one (2.3.0): networks trained on",
-        f"digits and cut to half of their MACs by the knapsack, {IMAGES} test images. Largest: in units",
-        "of the outputs' spread for float32, in steps of the output for int8. No phone, no times.",
-        "As `--cpu=max` int8 outputs were wrong; LiteRT 2.2 and 2.3 do not run in qemu 7.2.", "",
+        "(2.1.6) under qemu-aarch64, a Cortex-A72, against the x86 one (2.3.0): networks trained",
+        f"on digits and cut to half of their MACs by the knapsack, {IMAGES} test images. Largest:",
+        "in units of the outputs' spread for float32, in steps of the output for int8. No phone,",
+        "no times. As `--cpu=max` int8 outputs were wrong; LiteRT 2.2 and 2.3 do not run in qemu",
+        "7.2.", "",
         "| network | version | file | kernels | values | differing | largest | same class |",
         "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip

@@ -12,6 +12,25 @@ L = keras.layers
 CONSTANT = np.linspace(0.5, 2, 6, dtype="float32")
 
 
+class Block(L.Layer):
+    """Two convolutions with a shortcut, both called twice."""
+
+    def __init__(self, filters, **settings):
+        super().__init__(**settings)
+        self.filters = filters
+        self.convs = [L.Conv2D(filters, 3, padding="same", activation="relu") for _ in range(2)]
+        self.norms = {"only": L.BatchNormalization()}
+        self.drop = L.Dropout(0.5)
+
+    def call(self, inputs, training=None):
+        x = self.convs[0](inputs)
+        x = self.norms["only"](self.convs[1](x), training=training)
+        return inputs + self.convs[1](self.convs[0](self.drop(x, training=training)))
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}
+
+
 def around(op, filters: int = 6, rank: int = 2):
     """A convolution, the op, a convolution and a classifier, on a sequence, image or volume."""
     conv = {1: L.Conv1D, 2: L.Conv2D, 3: L.Conv3D}[rank]

@@ -45,10 +45,10 @@ def check(data: Data, name: str) -> None:
             raise UserError(f"{name} never ends: use take(n), or drop repeat().")
         if data.cardinality() == 0:
             raise UserError(f"{name} must hold at least one batch, but it is empty.")
-        for part, least in zip(spec[:2], (2, 1), strict=True):
-            rank = tf.nest.flatten(part)[0].shape.rank
-            if rank is not None and rank < least:
-                raise UserError(f"{name} is not batched (rank {rank}): call batch(n) on it.")
+        ranks = [[each.shape.rank for each in tf.nest.flatten(part)] for part in spec[:2]]
+        for part, least in zip(ranks, (2, 1), strict=True):  # one of several inputs may be a number
+            if None not in part and (max(part) < least or min(part) == 0):
+                raise UserError(f"{name} is not batched (rank {min(part)}): call batch(n) on it.")
         return
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
         raise UserError(

@@ -14,12 +14,15 @@ from typing import Any
 import tfgraphprune
 from tfgraphprune.batches import Data, check, sample
 from tfgraphprune.compression_result import CompressionResult, load_result, tflite_files
+from tfgraphprune.graph.dialects import dialect_of
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.identity import identity, named, plain
 from tfgraphprune.job import Job
 from tfgraphprune.keras3 import copy_weights, is_keras3_model, twin
+from tfgraphprune.pruning.masking import copy_model
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.surgery import prune
+from tfgraphprune.pruning.tasks import assembled
 from tfgraphprune.results import RunRecord
 from tfgraphprune.search.evaluation.evaluator import Metric, Reward
 from tfgraphprune.settings import Budget, FineTune, Search
@@ -27,7 +30,7 @@ from tfgraphprune.settings.checks import whole_seed
 from tfgraphprune.shipping import export_and_measure, graph_record
 from tfgraphprune.stages import prune_in_stages, save_model
 from tfgraphprune.training.data import split_reward
-from tfgraphprune.training.objectives import check_losses_stay
+from tfgraphprune.training.objectives import check_losses_stay, compile_settings, is_compiled
 from tfgraphprune.training.recoveries.base import FitFn
 from tfgraphprune.training.recoveries.registry import followed
 from tfgraphprune.workdir import WorkDir
@@ -57,7 +60,8 @@ def compress(
     """Make a model smaller: search, cut, recover, export, measure.
 
     Args:
-        model: a functional or Sequential model; it is not changed. A classifier ends in logits or
+        model: a functional or Sequential model, or a subclassed one that was called on data, which
+            is worked on as a functional one; it is not changed. A classifier ends in logits or
             softmax; one of other outputs, or of several, is compiled with its losses (unless
             `fit_fn` trains it) and comes with a `metric` or a `reward`. One of Keras 3 is worked on
             as its twin of tf_keras, which `fit_fn` gets and the files of the run hold; the result's
@@ -95,6 +99,8 @@ def compress(
             channel_multiple=channel_multiple, workdir=workdir, overwrite=overwrite, seed=seed,
         )  # fmt: skip
         return _as_keras3(model, found)
+    if not dialect_of(model).has_layer_graph(model):
+        model = assembled(model, copy_model(model))
     graph = LayerGraph.from_model(model, freeze=freeze, channel_multiple=channel_multiple)
     search, finetune = search or Search(), finetune or FineTune()
     graph = followed(graph, finetune.recovery)
@@ -111,6 +117,8 @@ def compress(
         "seed": seed,
         "validation_split": split,
         "rewarded_by": [named(f) for f in (metric, reward) if f],
+        **({"fit_fn": named(fit_fn)} if fit_fn is not None else {}),
+        **({"compile": compile_settings(model)} if is_compiled(model) else {}),
     }
     job = Job(
         graph, train_data, validation_data, test_data, budget, search, finetune, fit_fn, metric,

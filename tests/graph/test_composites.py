@@ -5,29 +5,11 @@ import pytest
 import tf_keras as keras
 
 from tests import networks
+from tests.network_layers import Block
 from tfgraphprune.graph import LayerGraph
 from tfgraphprune.pruning import PruningPlan, masked, prune
 
 L = keras.layers
-
-
-class Block(L.Layer):
-    """Two convolutions with a shortcut, both called twice."""
-
-    def __init__(self, filters, **settings):
-        super().__init__(**settings)
-        self.filters = filters
-        self.convs = [L.Conv2D(filters, 3, padding="same", activation="relu") for _ in range(2)]
-        self.norms = {"only": L.BatchNormalization()}
-        self.drop = L.Dropout(0.5)
-
-    def call(self, inputs, training=None):
-        x = self.convs[0](inputs)
-        x = self.norms["only"](self.convs[1](x), training=training)
-        return inputs + self.convs[1](self.convs[0](self.drop(x, training=training)))
-
-    def get_config(self):
-        return {**super().get_config(), "filters": self.filters}
 
 
 class Shuffle(L.Layer):

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import tf_keras as keras
 
 import tfgraphprune as tgp
-from tests.networks import build, inputs_for, outputs_of
+from tests.network_builders import classifier
+from tests.network_layers import Block
+from tests.networks import build, inputs_for, outputs_of, randomise
 from tfgraphprune.pruning.composition import compose, read_cut
 
 
@@ -29,6 +32,33 @@ def test_equals_the_two_cuts(name):
         np.testing.assert_array_equal(left, right)
     for left, right in zip(outputs_of(twice, x), outputs_of(once, x), strict=True):
         np.testing.assert_array_equal(left, right)
+
+
+def test_choices_hold_for_what_the_first_cut_has_taken_apart():
+    """A layer made of layers is gone after a cut in it; its groups lie where they lay."""
+    start = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(8, 3, padding="same", name="stem")(start)
+    x = Block(8, name="block")(x)
+    x = keras.layers.Conv2D(12, 1, name="conv")(x)
+    model = randomise(keras.Model(start, classifier(x)))
+    graph = tgp.LayerGraph.from_model(
+        model, freeze=["stem", "block/convs_1"], channel_multiple={"block/convs_0": 2}
+    )
+    assert not graph.group("stem").prunable
+    first = tgp.PruningPlan.from_keep_ratios(graph, 0.75)
+    small = tgp.prune(model, first)
+    again = read_cut(graph, small)
+    assert [g.name for g in again.prunable_groups] == ["block.convs_0", "conv"]
+    assert again.group("stem").reason == graph.group("stem").reason
+    assert again.group("block.convs_0").step == 2
+    second = tgp.PruningPlan.from_keep_ratios(again, 0.6)
+    both = compose(graph, first, again, second)
+    assert {n: len(k) for n, k in both.kept.items()} == {"block/convs_0": 4, "conv": 5}
+    x = inputs_for(model)
+    for left, right in zip(
+        outputs_of(tgp.prune(small, second), x), outputs_of(tgp.prune(model, both), x), strict=True
+    ):
+        np.testing.assert_allclose(left, right, atol=1e-6)
 
 
 def test_a_plan_for_another_network_is_refused():

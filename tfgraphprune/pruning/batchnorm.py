@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfgraphprune.batches import Data, as_dataset, check
+from tfgraphprune.batches import Data, as_dataset, check, length
 
 _KINDS = ("BatchNormalization", "SyncBatchNormalization")
 
 
 def reestimate_batchnorm(model: Any, data: Data, batch_size: int = 128) -> None:
-    """Replace the moving statistics of every BatchNorm by plain means over the data's batches.
+    """Replace the moving statistics of every BatchNorm by means over the data's batches.
+
+    A batch counts by its number of examples.
 
     Each layer sees activations that were normalised by their own batch, as in training; dropout
     stays off. A model without BatchNorm is left as it is.
@@ -64,9 +66,10 @@ class BatchNormEstimator:
         sums: list[np.ndarray] | None = None
         count = 0
         for x in batches:
-            results = [r.numpy().astype(np.float64) for r in self._compiled(x)[1]]
+            examples = length(x)
+            results = [r.numpy().astype(np.float64) * examples for r in self._compiled(x)[1]]
             sums = results if sums is None else [s + r for s, r in zip(sums, results, strict=True)]
-            count += 1
+            count += examples
         if sums is None:
             return
         means: dict[int, list[np.ndarray]] = {}

@@ -1,7 +1,12 @@
-"""One plan after another, as one plan for the network that they began with."""
+"""Plans carried over: to a network after a cut, to a copy, and two of them to one.
+
+A group is told from all others of its network by where it lies. Layers made of layers are taken
+apart where they are cut; their layers are called `outer.inner` then, and still lie where they lay.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 from absl import logging
@@ -13,7 +18,7 @@ from tfgraphprune.pruning.plan import PruningPlan
 
 
 def read_cut(graph: LayerGraph, small: Any) -> LayerGraph:
-    """The graph of a cut network, with the choices of the one that it was cut from.
+    """The graph of a cut network, its groups frozen, and in steps, as those that they were.
 
     Groups that the cut has changed (a grouped convolution with one channel left in a block cuts
     like a depthwise one) are frozen, so that a plan for the result can be composed.
@@ -22,15 +27,47 @@ def read_cut(graph: LayerGraph, small: Any) -> LayerGraph:
         graph: of the network before the cut.
         small: the network after it.
     """
-    freeze, multiples = graph.choices
-    found = LayerGraph.from_model(small, freeze, multiples)
-    known = {_places(group) for group in graph.channel_groups}
-    changed = [g for g in found.prunable_groups if _places(g) not in known]
-    if not changed:
-        return found
-    logging.info("kept whole from here on: %s", ", ".join(group.name for group in changed))
-    makers = dict.fromkeys(layer for group in changed for layer in group.producers)
-    return LayerGraph.from_model(small, (*freeze, *makers), multiples)
+    found = LayerGraph.from_model(small)
+    before = {_places(group): group for group in graph.channel_groups}
+    known = {g.name: before[_places(g)] for g in found.channel_groups if _places(g) in before}
+    changed = [group.name for group in found.prunable_groups if group.name not in known]
+    if changed:
+        logging.info("kept whole from here on: %s", ", ".join(changed))
+    reasons = dict.fromkeys(changed, "a cut before this one has changed it")
+    reasons |= {name: group.reason for name, group in known.items() if not group.prunable}
+    found = found.freezing(reasons).stepping({name: group.step for name, group in known.items()})
+    found.choices = graph.choices
+    return found
+
+
+def counterparts(graph: LayerGraph, other: LayerGraph) -> dict[str, str]:
+    """Names of groups in another network of the same layers, by their names in this one."""
+    there = {_places(group): group.name for group in other.channel_groups}
+    found = {group.name: there.get(_places(group)) for group in graph.channel_groups}
+    return {name: match for name, match in found.items() if match is not None}
+
+
+def carried_over(plan: PruningPlan, graph: LayerGraph, other: LayerGraph) -> PruningPlan:
+    """The plan for a copy in which layers made of layers may have been taken apart.
+
+    Args:
+        plan: for the network of `graph`.
+        graph: of that network.
+        other: of its copy.
+
+    Raises:
+        UserError: a plan for another network, or a copy that lacks a group of it.
+    """
+    plan.check(graph)
+    names = counterparts(graph, other)
+    missing = [name for name in plan.kept if name not in names]
+    if missing:
+        raise UserError(
+            f"the copy of {graph.model.name!r} must have the channel groups of its plan, but lacks "
+            f"{', '.join(missing)}: freeze them."
+        )
+    kept = {names[name]: stays for name, stays in plan.kept.items()}
+    return PruningPlan(kept, other.fingerprint)
 
 
 def compose(
@@ -66,9 +103,15 @@ def compose(
     return PruningPlan(kept, graph.fingerprint)
 
 
-def _places(group: ChannelGroup) -> frozenset:
-    """Where the group lies, which tells it from all others of its network."""
+def _places(group: ChannelGroup) -> Hashable:
+    """Where the group lies, also after the layers around it were taken apart."""
     return frozenset(
-        (axis.path, axis.weight, axis.axis, axis.role, axis.positions.shape[1])
+        (
+            "/".join(axis.path).replace(".", "/"),
+            axis.weight,
+            axis.axis,
+            axis.role,
+            axis.positions.shape[1],
+        )
         for axis in group.axes
     )

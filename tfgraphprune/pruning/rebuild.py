@@ -43,6 +43,18 @@ def configuration(layer: Any) -> dict[str, Any]:
     return config
 
 
+def trainable_alike(copy: Any, original: Any) -> None:
+    """Freeze in the copy of a layer or model what is frozen inside of the original.
+
+    The configuration of a layer made of layers doesn't say it, and the order of weights depends on
+    it.
+    """
+    pairs = list(zip(*(each._flatten_layers() for each in (copy, original)), strict=False))
+    for new, old in pairs:  # outermost first, as each sets those inside it
+        if new.trainable != old.trainable:
+            new.trainable = old.trainable
+
+
 class Rebuild:
     """A model made anew; shared layers and shared nested models are made once.
 
@@ -138,6 +150,7 @@ class Rebuild:
             with contextlib.suppress(UserError):  # one that can't be made anew is taken apart
                 layer = self._made[id(call.layer)] = _remade(call, _config(call))
                 results = layer(*args, **kwargs)
+                trainable_alike(layer, call.layer)
                 layer.set_weights(call.layer.get_weights())
                 return results
         if id(call.layer) in self._made:

@@ -161,7 +161,7 @@ def compile_alike(small: Any, model: Any) -> None:
     if not optimizer:
         return
     keras = dialect_of(model).keras
-    names = list(getattr(model, "output_names", ()))
+    names = list(getattr(model, "output_names", None) or ())
     if names and list(small.output_names) != names:
         small.output_names = names
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from tfgraphprune.errors import UserError
 from tfgraphprune.settings.checks import is_integer, is_number, one_of, positive_integer
 
@@ -120,6 +122,11 @@ class FineTune:
                 f"recovery={self.recovery!r} starts from random weights, so epochs must be 1 or "
                 "more, not 0."
             )
+        if self.recovery.startswith("scratch") and self.stages > 1:
+            raise UserError(
+                f"recovery={self.recovery!r} starts from random weights after the cut, so stages "
+                f"must be 1, not {self.stages}: each would forget what the one before has learned."
+            )
         if self.feature_weight:
             self._check_features()
         if self.epochs < self.stages and self.epochs:
@@ -152,17 +159,20 @@ class FineTune:
 
 def _class_weights(given: Any) -> dict[int, float] | None:
     """Weights by class index, given like that or in the order of the classes."""
-    if isinstance(given, Mapping):
-        found = dict(given)
-    elif isinstance(given, Sequence) and not isinstance(given, str):
-        found = dict(enumerate(given))
-    elif given is None:
+    if given is None:
         return None
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+    elif isinstance(given, Sequence | np.ndarray) and not isinstance(given, str):
+        pairs = list(enumerate(given))
     else:
         raise UserError(f"class_weight must hold a weight by class index, not {given!r}.")
-    for index, weight in found.items():
+    found = {}
+    for pair in pairs:  # those of scikit-learn are NumPy's numbers
+        index, weight = (v.item() if isinstance(v, np.generic) else v for v in pair)
         if not is_integer(index) or index < 0:
             raise UserError(f"classes in class_weight are whole numbers from 0, not {index!r}.")
         if not is_number(weight) or not 0 <= weight < float("inf"):
             raise UserError(f"weights in class_weight are numbers from 0 on, not {weight!r}.")
+        found[index] = weight
     return found or None

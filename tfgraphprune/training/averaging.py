@@ -36,6 +36,12 @@ class WeightAverage(tf.Module):
         for average, weight in zip(self.averages, self._weights, strict=True):
             average.assign_add(tf.cast(share, weight.dtype) * (weight - average))
 
+    def begin(self) -> None:
+        """Let the means be the weights of now, where there are none of earlier steps."""
+        if not self.steps.numpy():
+            for average, weight in zip(self.averages, self._weights, strict=True):
+                average.assign(weight)
+
     def use(self) -> None:
         """Put the means in the place of the weights."""
         for average, weight in zip(self.averages, self._weights, strict=True):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import tf_keras as keras
+from absl import logging
 
 from tfgraphprune.cost.projection import Projection, resolve_limits
 from tfgraphprune.errors import UserError
@@ -100,6 +101,7 @@ class GradualPruning(keras.callbacks.Callback):
         self._file = Path(workdir) / STATE if workdir is not None else None
         self._given = self._optimizer = optimizer
         self._before = 0
+        self._first: int | None = None
         self._graph: LayerGraph | None = None
         self._masks: KernelMasks | None = None
         self._order: dict[str, list[int]] = {}
@@ -116,7 +118,7 @@ class GradualPruning(keras.callbacks.Callback):
         if self._graph is None or self._graph.model is not self.model:
             self._graph = self._read()
             self._masks = self.plan = None
-            self._order, self._gone, self._before = {}, -1.0, 0
+            self._order, self._gone, self._before, self._first = {}, -1.0, 0, None
         elif optimizer is not self._optimizer:  # the model was compiled again: go on from there
             self._before = self._step()
             self._keep()
@@ -126,7 +128,10 @@ class GradualPruning(keras.callbacks.Callback):
             make_folder(self._file.parent, "workdir")
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Decide which channels go, once the training is there."""
+        """Decide which channels go, once the training is there, or go on with what was decided."""
+        if self._first is None:
+            self._first = int(self._optimizer.iterations.numpy())
+            self._resume(self._first)
         if self.plan is None and self._step() >= self._schedule.begin_step:
             self._decide()
             self._silence()
@@ -137,6 +142,7 @@ class GradualPruning(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         """The same, where Keras has put averages into the place of the weights."""
+        self._warn_of_former_weights()
         self._silence()
 
     def pruned_model(self) -> Any:
@@ -153,7 +159,7 @@ class GradualPruning(keras.callbacks.Callback):
                 f"made {self._step() if self._optimizer else 0} steps: train on, or choose an "
                 "earlier end_step."
             )
-        # A callback such as EarlyStopping may have brought back weights of an earlier step.
+        self._warn_of_former_weights()
         self._silence()
         return prune(self.model, self.plan)
 
@@ -173,15 +179,23 @@ class GradualPruning(keras.callbacks.Callback):
         else:
             PruningPlan.from_keep_ratios(graph, self._target, "random")
 
+    def _warn_of_former_weights(self) -> None:
+        """A callback such as EarlyStopping may have brought back weights of an earlier step."""
+        if self.plan is None or self._masks is None or getattr(self._optimizer, "use_ema", False):
+            return
+        if self._gone > 0 and not self._masks.closed():
+            logging.warning(
+                "GradualPruning: another callback has brought back weights from before some "
+                "channels went, so the smaller model was not trained without them: an "
+                "EarlyStopping with restore_best_weights wants a start_from_epoch after step %d.",
+                self._schedule.end_step,
+            )
+
     def _decide(self) -> None:
-        """Fix the plan and the order in which channels go, or read what was decided before."""
+        """Fix the plan and the order in which channels go."""
         graph = self._graph
         assert graph is not None
         self._masks = KernelMasks(graph)
-        later = self._step() > self._schedule.begin_step
-        if self._file is not None and later and self._file.exists():
-            self.plan, self._order = self._load(graph)
-            return
         importance = self._importance(graph)
         if isinstance(self._target, PruningPlan):
             self.plan = self._target
@@ -210,8 +224,12 @@ class GradualPruning(keras.callbacks.Callback):
         }
         write_atomically(self._file, json.dumps(content, indent=1) + "\n")
 
-    def _load(self, graph: LayerGraph) -> tuple[PruningPlan, dict[str, list[int]]]:
-        assert self._file is not None
+    def _resume(self, iterations: int) -> None:
+        """Take over what was decided, where a training goes on at a step behind that."""
+        if self._file is None or self.plan is not None or not iterations:
+            return
+        if not self._file.exists():
+            return
         try:
             content = json.loads(self._file.read_text())
             plan = PruningPlan.from_dict(content["plan"])
@@ -223,14 +241,18 @@ class GradualPruning(keras.callbacks.Callback):
             raise UserError(
                 f"{self._file} can't be read ({error!r}): delete it, and start the training anew."
             ) from error
+        if before + iterations <= self._schedule.begin_step:  # the file is of another training
+            return
         if not same:
             raise UserError(
                 f"{self._file} is of a training with another target or schedule: give back the "
                 "former ones, or use another workdir."
             )
-        plan.check(graph)
-        self._before = max(self._before, before)
-        return plan, order
+        assert self._graph is not None
+        plan.check(self._graph)
+        self._masks = KernelMasks(self._graph)
+        self.plan, self._order, self._before = plan, order, max(self._before, before)
+        self._silence()
 
     def _importance(self, graph: LayerGraph) -> Importance:
         """Of the criterion; a channel that nothing reads any more is the least important."""

@@ -12,8 +12,10 @@ import tensorflow as tf
 
 from tfgraphprune.batches import Data, check, is_dataset, length
 from tfgraphprune.errors import UserError
+from tfgraphprune.graph.dialects import dialect_of
 from tfgraphprune.keras3 import copy_weights, is_keras3_model, twin
 from tfgraphprune.outputs import loss_name
+from tfgraphprune.pruning.masking import copy_model
 from tfgraphprune.settings.finetune import PRECISIONS
 from tfgraphprune.training.augment import epoch_dataset, resolve_augmentation
 from tfgraphprune.training.class_weights import weighted
@@ -26,6 +28,7 @@ from tfgraphprune.training.moving_averages import catch_up
 from tfgraphprune.training.objectives import (
     CompiledDistiller,
     check_losses_stay,
+    has_own_step,
     is_compiled,
     learner,
 )
@@ -136,6 +139,13 @@ def finetune(
     if validation_data is not None:
         check(validation_data, "validation_data")
     check_settings(model, precision, label_smoothing, optimizer, learning_rate, augment)
+    if not has_own_step(model) and not dialect_of(model).has_layer_graph(model):
+        raise UserError(
+            f"model must be functional or Sequential, but {model.name!r} is subclassed: train what "
+            "prune makes of it, or give it a train_step of its own."
+        )
+    if teacher is not None and not dialect_of(teacher).has_layer_graph(teacher):
+        teacher = copy_model(teacher)
     if class_weight:
         train_data = weighted(train_data, class_weight, model)
     with model.distribute_strategy.scope():
@@ -154,7 +164,7 @@ def finetune(
             taught.measure(epoch_dataset(train_data, batch_size=batch_size, seed=seed, epoch=0))
         steps = epochs * steps_an_epoch(train_data, batch_size)
         chosen = new_optimizer(model, optimizer, learning_rate, steps, weight_decay)
-        chosen = scaled_optimizer(chosen, precision)
+        chosen = scaled_optimizer(chosen, trained)
         if taught is model:
             stepping: AbstractContextManager = stepping_by(chosen, model)
         else:

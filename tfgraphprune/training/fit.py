@@ -101,6 +101,8 @@ def fit(
         make_folder(folder, "checkpoint_dir")
         manager = tf.train.CheckpointManager(state, str(folder), max_to_keep=KEPT)
         rows = restore(state, manager, folder)
+    if average is not None:  # those epochs may have been trained without
+        average.begin()
     writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else None
     held = as_dataset(validation_data, batch_size) if validation_data is not None else None
     if folder is not None and rows:
@@ -143,10 +145,11 @@ def fit(
         loss = row.get("loss", 0.0)  # a train_step of the user's may give its losses other names
         if not math.isfinite(loss) or not _finite(learner):
             learner.set_weights(good)
+            elsewhere = " with another checkpoint_dir" if folder is not None else ""
             raise UserError(
                 f"the training loss became {loss}, or a weight stopped being finite, in "
-                f"epoch {epoch + 1}: lower the learning rate, or check the data; the weights from "
-                "before that epoch are kept."
+                f"epoch {epoch + 1}: lower the learning rate{elsewhere}, or check the data; the "
+                "weights from before that epoch are kept."
             )
         rows.append({"epoch": epoch + 1, **row})
         if on_epoch is not None:
@@ -245,6 +248,7 @@ class _OneEpoch(keras.callbacks.Callback):
         super().__init__()
         self._average = average
         self.stopped = False
+        self._supports_tf_logs = True  # batches need not wait for logs that nobody reads
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self._average is not None:

@@ -148,7 +148,8 @@ def wrap(
         criterion: decides which of the channels that go are the first.
         schedule: `polynomial`, or `constant` for all in the first step.
     """
-    rebuilt = Rebuild(graph, graph.kept({}))
+    # Layers made of layers are taken apart, as with anything to be swapped: tfmot wraps plain ones.
+    rebuilt = Rebuild(graph, graph.kept({}), swap=lambda layer, path: None)
     copy = rebuilt.model
     importance = resolve_criterion(criterion)(graph)
     sizes = {group.name: group.size for group in graph.channel_groups}
@@ -217,7 +218,8 @@ def train(
         arguments: further ones of `finetune`.
 
     Returns:
-        The dense model with zeros where channels went, and a row for each epoch.
+        The dense model with zeros where channels went, layers made of layers taken apart, and a row
+        for each epoch.
     """
     steps = epochs * steps_an_epoch(train_data, batch_size)
     wrapped = wrap(graph, plan, steps, schedule=schedule)
@@ -230,7 +232,8 @@ def train(
         callbacks=tuple(callbacks(log_dir)),
         **arguments,
     )
-    return strip(wrapped), rows
+    with distributed_as(graph.model):
+        return strip(wrapped), rows
 
 
 def train_model(model: Any, plan: PruningPlan, train_data: Data, **arguments: Any) -> Any:

@@ -57,6 +57,13 @@ class KernelMasks:
         """Multiply each kernel by its mask."""
         self._multiply()
 
+    def closed(self) -> bool:
+        """Whether all weights that the masks are to hide are zero."""
+        return not any(
+            (np.asarray(self._weights[key]) * (1 - factor.numpy())).any()
+            for key, factor in self._factors.items()
+        )
+
     def silent(self) -> dict[str, np.ndarray]:
         """For each prunable group, which channels nothing reads: bool `[size]`."""
         read = {g.name: np.zeros(g.size, bool) for g in self._graph.prunable_groups}

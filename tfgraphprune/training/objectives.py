@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 from absl import logging
 
 from tfgraphprune.errors import UserError
+from tfgraphprune.identity import named
 from tfgraphprune.outputs import check_classifier, loss_name, scores_classes
 from tfgraphprune.training import teaching
 from tfgraphprune.training.distill import Distiller, Taught
@@ -20,6 +23,36 @@ def is_compiled(model: Any) -> bool:
     """Whether the user gave the model, of tf_keras or Keras 3, an optimizer and a loss."""
     compiled = getattr(model, "_is_compiled", False) or getattr(model, "compiled", False)
     return bool(compiled and getattr(model, "optimizer", None))
+
+
+def compile_settings(model: Any) -> dict[str, Any]:
+    """Optimizer, losses and their weights of a compiled model, as plain values.
+
+    They are the same in each process; what has no configuration stands by its name.
+    """
+    given = getattr(model, "_compile_config", None)
+    given = given.config if given is not None else {}
+    return {
+        "optimizer": _described(model.optimizer),
+        "loss": _described(given.get("loss")),
+        "loss_weights": _described(given.get("loss_weights")),
+    }
+
+
+def _described(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(name): _described(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_described(part) for part in value]
+    config = None
+    if hasattr(value, "get_config"):
+        with contextlib.suppress(NotImplementedError, TypeError, ValueError):
+            config = _described(value.get_config())
+    return [named(value), config]
 
 
 def check_losses_stay(model: Any, where: str) -> None:

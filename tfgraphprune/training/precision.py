@@ -8,7 +8,7 @@ from typing import Any
 import tf_keras as keras
 
 from tfgraphprune.errors import UserError
-from tfgraphprune.pruning.rebuild import configuration, distributed_as
+from tfgraphprune.pruning.rebuild import configuration, distributed_as, trainable_alike
 
 
 def in_precision(model: Any, precision: str) -> Any:
@@ -42,6 +42,7 @@ def in_precision(model: Any, precision: str) -> Any:
             f"{model.name!r} can't be copied for precision={precision!r} "
             f"({str(error).splitlines()[0]}): train it in float32."
         ) from error
+    trainable_alike(copy, model)
     copy.set_weights(model.get_weights())
     return copy
 
@@ -56,8 +57,29 @@ def _last_layers(model: Any) -> Iterator[int]:
             yield id(layer)
 
 
-def scaled_optimizer(optimizer: Any, precision: str) -> Any:
-    """The optimizer, with loss scaling where 16 bits have a short exponent."""
-    if precision == "mixed_float16":
-        return keras.mixed_precision.LossScaleOptimizer(optimizer)
-    return optimizer
+def scaled_optimizer(optimizer: Any, model: Any) -> Any:
+    """The optimizer, with loss scaling where the model computes in 16 bits of a short exponent."""
+    scaled = isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer)
+    if scaled or not any(layer.compute_dtype == "float16" for layer in model._flatten_layers()):
+        return optimizer
+    return keras.mixed_precision.LossScaleOptimizer(optimizer)
+
+
+def check_float32(model: Any, what: str) -> None:
+    """Refuse a model with layers in 16 bits, in which tfmot's wrappers would round weights too.
+
+    Args:
+        model: of tf_keras or Keras 3.
+        what: can't take it, for the message.
+
+    Raises:
+        UserError: there is such a layer.
+    """
+    for layer in model._flatten_layers():
+        computes = str(getattr(layer, "compute_dtype", "float32"))
+        if computes in ("float16", "bfloat16"):
+            raise UserError(
+                f"{what} needs a model that computes in float32, as tfmot's wrappers do, but the "
+                f"layer {layer.name!r} computes in {computes}: build the model under the float32 "
+                "policy, and give it the weights by set_weights."
+            )

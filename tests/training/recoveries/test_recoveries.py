@@ -163,7 +163,8 @@ def test_soft_pruning_lets_zeroed_filters_come_back(graph, plan, data):
     """A filter that is zeroed after one epoch can win a place after a later one."""
     model = keras.models.clone_model(graph.model)
     model.set_weights(graph.model.get_weights())
-    zeroing = ZeroFilters(model, {name: len(kept) for name, kept in plan.kept.items()})
+    counts = {name: len(kept) for name, kept in plan.kept.items()}
+    zeroing = ZeroFilters(tgp.LayerGraph.from_model(model), counts)
     name = next(iter(plan.kept))
     kernel = model.get_layer(zeroing._graph.group(name).producers[0]).kernel
     zeroing.on_epoch_end(0)
@@ -235,7 +236,8 @@ def test_zeroed_filters_get_gradients(graph, plan, data):
     """They are not frozen: one more step moves them."""
     model = keras.models.clone_model(graph.model)
     model.set_weights(graph.model.get_weights())
-    ZeroFilters(model, {n: len(k) for n, k in plan.kept.items()}).on_epoch_end(0)
+    counts = {n: len(k) for n, k in plan.kept.items()}
+    ZeroFilters(tgp.LayerGraph.from_model(model), counts).on_epoch_end(0)
     name = next(iter(plan.kept))
     kernel = model.get_layer(graph.group(name).producers[0]).kernel
     zero = np.abs(kernel.numpy()).sum((0, 1, 2)) == 0

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfgraphprune.batches import length
 from tfgraphprune.graph.axes import taken
 from tfgraphprune.graph.labels import Kept
 from tfgraphprune.graph.layer_graph import LayerGraph
@@ -126,9 +127,10 @@ class SlimNetwork:
             for key, value in self._moments(tf.nest.flatten(x), *self._arguments()).items():
                 path, index = key.rsplit("#", 1)
                 found = tuple(path.split("\n")), int(index)
-                sums[found] = sums.get(found, 0) + value
+                sums[found] = sums.get(found, 0) + value * length(x)
+        examples = sum(map(length, self._calibration))
         for key, total in sums.items():
-            self._weights[key] = tf.cast(total / len(self._calibration), tf.float32)
+            self._weights[key] = tf.cast(total / examples, tf.float32)
 
     def predict(self, x: tf.Tensor) -> Any:
         """Outputs for a batch; float32."""

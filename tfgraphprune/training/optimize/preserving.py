@@ -27,7 +27,8 @@ class Keeper:
     Args:
         model: its ranges are set, it is not trained yet; changed in place: the gradient of a
             cluster's value becomes the mean over its weights (with tfmot's sum, the values of large
-            kernels run away), and kernels that tfmot would not keep as they are don't train.
+            kernels run away), and layers that tfmot would not keep as they are, and those that are
+            not trainable, don't train until `finish`.
         preserve: `None`, `sparsity`, `clusters` or `both`.
     """
 
@@ -35,6 +36,7 @@ class Keeper:
         self._zeros = preserve in ("sparsity", "both")
         self._clusters = preserve in ("clusters", "both")
         self._before = {}
+        self._still: list[tuple[Any, list, list]] = []
         for name, layer, kernel, variables in list(_kernels(model)):
             value = kernel.numpy()
             self._before[name] = value
@@ -49,6 +51,12 @@ class Keeper:
             loses_clusters = self._clusters and _is_clustered(value) and values is None
             if loses_zeros or loses_clusters:
                 layer.trainable = False
+        for layer in model.layers:
+            # tfmot's wrapper trains its kernel even so.
+            if isinstance(layer, quantize_wrapper.QuantizeWrapper) and not layer.trainable:
+                trained, others = layer._trainable_weights, layer._non_trainable_weights
+                self._still.append((layer, trained, others))
+                _set_weights(layer, [], [*trained, *others])
 
     def finish(self, model: Any) -> Any:
         """The trained model, without the variables that only the training needed.
@@ -57,6 +65,8 @@ class Keeper:
             ToleranceError: a kernel lost zeros, or has more values in an output channel than the
                 whole kernel had.
         """
+        for layer, trained, others in self._still:  # the order in which they are saved
+            _set_weights(layer, trained, others)
         for name, _, kernel, _ in _kernels(model):
             before, after = self._before[name], kernel.numpy()
             if self._zeros and (after[before == 0] != 0).any():
@@ -98,7 +108,11 @@ def _list_weights(layer: Any) -> None:
     trained = sorted(layer._trainable_weights, key=lambda weight: id(weight) not in kernels)
     known = {id(weight) for weight in trained}
     others = [weight for weight in layer._non_trainable_weights if id(weight) not in known]
-    # Past Keras, which would track them anew.
+    _set_weights(layer, trained, others)
+
+
+def _set_weights(layer: Any, trained: list, others: list) -> None:
+    """Have a wrapper list these weights, past Keras, which would track them anew."""
     vars(layer).update(_trainable_weights=trained, _non_trainable_weights=others)
 
 

@@ -19,6 +19,7 @@ from tfgraphprune.pruning.tasks import compile_alike
 from tfgraphprune.training.finetune import check_settings, finetune
 from tfgraphprune.training.fit import Row
 from tfgraphprune.training.objectives import check_losses_stay, has_own_step, is_compiled
+from tfgraphprune.training.precision import check_float32
 from tfgraphprune.worker import run_in_worker
 
 
@@ -65,6 +66,7 @@ def check_training(
             f"tfmot's wrappers compute in float32, so precision can't be "
             f"{training['precision']!r}: leave it out."
         )
+    check_float32(model, "a training with tfmot")
     if training.get("averaging") and not averages:
         raise UserError(
             "averaging would undo what the training keeps in the weights: leave it out here."

@@ -14,6 +14,7 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.keras3 import is_keras3_model
 from tfgraphprune.pruning.batchnorm import reestimate_batchnorm
+from tfgraphprune.pruning.composition import carried_over
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.surgery import prune
 from tfgraphprune.pruning.tasks import assembled
@@ -92,13 +93,17 @@ class RecoveryCase:
         """The pruned model, its BatchNorm statistics estimated again.
 
         Args:
-            model: by default the graph's; one of the same layers, with other weights. The pruned
-                one is of the class of the graph's, and compiled like it, all the same.
-            plan: by default the case's.
+            model: by default the graph's; a copy of it, with other weights, in which layers made
+                of layers may have been taken apart. The pruned one is of the class of the graph's,
+                and compiled like it, all the same.
+            plan: for the graph, by default the case's.
         """
-        small = prune(self.graph.model if model is None else model, plan or self.plan)
-        if model is not None:
-            small = assembled(self.graph.model, small)
+        plan = plan or self.plan
+        if model is None:
+            small = prune(self.graph.model, plan)
+        else:
+            plan = carried_over(plan, self.graph, LayerGraph.from_model(model))
+            small = assembled(self.graph.model, prune(model, plan))
         reestimate_batchnorm(small, self.calibration)
         return small
 

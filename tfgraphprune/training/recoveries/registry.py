@@ -12,6 +12,7 @@ from tfgraphprune.legacy_keras import serves_tf_keras
 from tfgraphprune.settings import FineTune
 from tfgraphprune.training.finetune import check_settings
 from tfgraphprune.training.objectives import check_losses_stay, has_own_step
+from tfgraphprune.training.precision import check_float32
 from tfgraphprune.training.recoveries.base import FitFn, Recovery
 from tfgraphprune.training.recoveries.gradual import gradual, unmasked
 from tfgraphprune.training.recoveries.one_shot import one_shot
@@ -32,6 +33,8 @@ RECOVERIES: Mapping[str, Recovery] = {
 
 _OWN_LOOP = ("gradual", "soft", "refill")
 """Recoveries that steer the training of the whole network themselves."""
+
+_BY_TFMOT = ("gradual", "refill")
 
 
 def check_recovery(settings: FineTune, model: Any, fit_fn: FitFn | None) -> None:
@@ -54,7 +57,9 @@ def check_recovery(settings: FineTune, model: Any, fit_fn: FitFn | None) -> None
             f"recovery={settings.recovery!r} steers the training of the whole network itself, so "
             f"it can't use {own}: use another recovery."
         )
-    if not serves_tf_keras() and settings.recovery != "soft" and settings.epochs:
+    if settings.recovery in _BY_TFMOT and settings.epochs:
+        check_float32(model, f"recovery={settings.recovery!r}")
+    if not serves_tf_keras() and settings.recovery in _BY_TFMOT and settings.epochs:
         check_losses_stay(model, f"recovery={settings.recovery!r} beside Keras 3")
 
 

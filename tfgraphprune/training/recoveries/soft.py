@@ -10,6 +10,7 @@ import tf_keras as keras
 
 from tfgraphprune.graph.axes import silence
 from tfgraphprune.graph.layer_graph import LayerGraph
+from tfgraphprune.pruning.composition import carried_over
 from tfgraphprune.pruning.criteria import l2
 from tfgraphprune.pruning.masking import copy_model
 from tfgraphprune.pruning.plan import PruningPlan, most_important
@@ -32,31 +33,29 @@ def soft(case: RecoveryCase) -> Recovered:
         return Recovered(case.cut(), case.plan)
     whole = copy_model(case.graph.model)
     compile_alike(whole, case.graph.model)
-    zeroing = ZeroFilters(whole, {name: len(kept) for name, kept in case.plan.kept.items()})
+    graph = LayerGraph.from_model(whole)
+    plan = carried_over(case.plan, case.graph, graph)
+    zeroing = ZeroFilters(graph, {name: len(kept) for name, kept in plan.kept.items()})
     arguments = case.training(epochs - epochs // 2, "soft")
     rows = finetune(whole, case.train_data, callbacks=(zeroing,), **arguments)
-    kept = zeroing.choose()
-    small = case.cut(whole, PruningPlan(kept, zeroing.fingerprint))
-    return case.train(small, epochs // 2, PruningPlan(kept, case.graph.fingerprint), rows)
+    chosen = PruningPlan(zeroing.choose(), graph.fingerprint)
+    chosen = carried_over(chosen, graph, case.graph)
+    return case.train(case.cut(whole, chosen), epochs // 2, chosen, rows)
 
 
 class ZeroFilters(keras.callbacks.Callback):
     """Zeroes the least important filters at the end of each epoch.
 
     Args:
-        model: the network in training, or what a copy of it in another precision is trained for.
+        graph: of the network in training, or what a copy of it in another precision is trained for.
         counts: channels that stay, by the group's name.
-
-    Attributes:
-        fingerprint: of the network's graph.
     """
 
-    def __init__(self, model: Any, counts: Mapping[str, int]):
+    def __init__(self, graph: LayerGraph, counts: Mapping[str, int]):
         super().__init__()
-        self._whole = model
-        self._graph = LayerGraph.from_model(model)
+        self._whole = graph.model
+        self._graph = graph
         self._counts = counts
-        self.fingerprint = self._graph.fingerprint
 
     def choose(self) -> dict[str, tuple[int, ...]]:
         """The channels that stay by the weights of now; zeroed ones come last."""
