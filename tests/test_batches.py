@@ -70,12 +70,17 @@ def test_rows_are_taken_by_position(labels):
         (tf.data.Dataset.from_tensor_slices((np.ones((9, 8, 8, 3)), np.ones(9))), "(rank 0)"),
         (tf.data.Dataset.from_tensor_slices((X, np.eye(12))), "(rank 1)"),
         (tf.data.Dataset.from_tensor_slices((X, Y)).batch(4).take(0), "it is empty"),
+        (tf.data.Dataset.from_tensor_slices(({"angle": X[:, 0], "x": X}, Y)), "(rank 0)"),
     ],
 )
 def test_data_sets_that_are_not_batched_are_refused(data, message):
     with pytest.raises(UserError) as error:
         check(data, "train_data")
     assert message in str(error.value)
+
+
+def test_one_of_several_inputs_may_be_a_number():
+    check(tf.data.Dataset.from_tensor_slices(({"angle": X[:, 0], "x": X}, Y)).batch(4), "data")
 
 
 def test_a_data_set_that_shuffles_is_the_same_data_in_each_process():

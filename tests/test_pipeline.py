@@ -121,12 +121,42 @@ def test_saved_and_loaded(result, digits, tmp_path):
     assert "<svg" in (tmp_path / "r.html").read_text()
 
 
-def test_another_run_in_the_folder_is_refused(digits_model, digits, result, folder):
+@pytest.mark.parametrize("other", [{"seed": 1}, {"fit_fn": lambda model, teacher: model}])
+def test_another_run_in_the_folder_is_refused(digits_model, digits, result, folder, other):
     with pytest.raises(tgp.UserError, match="holds a run with other settings"):
         tgp.compress(
             digits_model, digits.train, digits.reward, digits.test, budget=BUDGET, search=SEARCH,
-            finetune=FINETUNE, workdir=folder, seed=1,
+            finetune=FINETUNE, freeze=["stem*"], workdir=folder, **other,
         )  # fmt: skip
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.conv = keras.layers.Conv2D(8, 3, activation="relu", name="conv")
+        self.logits = keras.layers.Dense(10, name="logits")
+
+    def call(self, x):
+        return self.logits(keras.backend.mean(self.conv(x), (1, 2)))
+
+
+def test_a_compiled_subclassed_model_comes_back_functional_and_compiled(digits):
+    model = Subclassed()
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.raises(tgp.UserError, match="has not been called yet"):
+        tgp.compress(model, digits.train, digits.reward, budget=BUDGET)
+    x, y = digits.train
+    model.fit(x, y, verbose=0)
+    found = tgp.compress(
+        model, (x[:64], y[:64]), digits.reward, budget=BUDGET,
+        search=tgp.Search(agent="uniform", rivals=(), evaluations=1),
+        finetune=tgp.FineTune(epochs=1),
+    )  # fmt: skip
+    assert len(found.plan.kept["conv"]) <= 4
+    assert found.model.optimizer.name == "Adam" and found.model.loss is model.loss
+    tgp.finetune(found.model, (x[:64], y[:64]), epochs=1, teacher=model, verbose=0)
+    with pytest.raises(tgp.UserError, match="is subclassed: train what prune makes of it"):
+        tgp.finetune(model, digits.train)
 
 
 def test_without_workdir_or_splits_and_with_the_users_own_training(digits_model, digits):

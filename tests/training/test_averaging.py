@@ -47,3 +47,15 @@ def test_finetune_hands_back_the_mean():
     assert len(steps) == 32
     np.testing.assert_allclose(model.layers[-1].kernel.numpy(), mean, atol=1e-5)
     assert np.abs(steps[-1] - mean).max() > 1e-3
+
+
+def test_a_mean_of_no_steps_is_what_was_trained(tmp_path):
+    """The epochs in the folder were trained without averaging."""
+    data = np.random.default_rng(0).normal(size=(64, 4)).astype("float32"), np.arange(64) % 3
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    settings = {"epochs": 2, "checkpoint_dir": tmp_path, "verbose": 0}
+    finetune(model, data, **settings)
+    trained = model.layers[-1].kernel.numpy()
+    model.layers[-1].kernel.assign(np.zeros((4, 3)))
+    finetune(model, data, averaging=0.9, **settings)
+    np.testing.assert_array_equal(model.layers[-1].kernel, trained)

@@ -67,9 +67,9 @@ def _normalised():
     return keras.Model(image, layers.Dense(10)(layers.Flatten()(x)))
 
 
-def _compiled(model, optimizer="adam"):
+def _compiled(model, optimizer="adam", **more):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
+    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False, **more)
     return model
 
 
@@ -220,20 +220,24 @@ def test_another_target_in_the_same_workdir_is_refused(data, tmp_path):
         _fit(model, data, [GradualPruning(0.5, **STEPS, workdir=tmp_path)], epochs=1)
 
 
-def test_a_new_training_in_the_same_workdir_decides_anew(data, tmp_path):
-    for ratio in (0.5, 0.25):
+@pytest.mark.parametrize("steps", [1, 5])
+def test_a_new_training_in_the_same_workdir_decides_anew(data, tmp_path, steps):
+    for ratio in (0.5, 0.25):  # with five steps an execution none begins at step 4
         callback = GradualPruning(ratio, **STEPS, workdir=tmp_path)
-        _fit(_compiled(_cnn()), data, [callback], epochs=1)
+        _fit(_compiled(_cnn(), steps_per_execution=steps), data, [callback], epochs=1)
         assert json.loads((tmp_path / STATE).read_text())["target"] == ratio
 
 
-def test_weights_that_another_callback_brings_back_are_cut_too(data):
+def test_weights_that_another_callback_brings_back_are_cut_too_with_a_warning(data, caplog):
     model = _compiled(_cnn())
     before = model.get_weights()
     callback = GradualPruning(0.5, **STEPS)
-    _fit(model, data, [callback])
-    model.set_weights(before)
-    small = callback.pruned_model()
+    with caplog.at_level("WARNING"):
+        _fit(model, data, [callback])
+        assert "brought back" not in caplog.text
+        model.set_weights(before)
+        small = callback.pruned_model()
+    assert "brought back weights from before some channels went" in caplog.text
     assert _spread(model, small, data[0]) < 1e-4
 
 
@@ -349,6 +353,21 @@ def test_a_model_that_is_compiled_again_goes_on(data):
     _fit(model, data, [callback], epochs=1)
     assert callback._step() == 2 * made
     assert _spread(model, callback.pruned_model(), data[0]) < 1e-4
+
+
+def test_the_steps_before_another_compile_count_after_an_early_resume(data, tmp_path):
+    model = _compiled(_cnn())
+    callback = GradualPruning(0.5, **STEPS, workdir=tmp_path)
+    _fit(model, data, [callback], epochs=1)
+    _compiled(model, "sgd")
+    _fit(model, data, [callback], epochs=1)
+    copy = _compiled(_cnn(), "sgd")  # in a new process, two steps after the second compile
+    copy.set_weights(model.get_weights())
+    copy.optimizer.iterations.assign(2)
+    again = GradualPruning(0.5, **STEPS, workdir=tmp_path)
+    _fit(copy, data, [again], epochs=1)
+    assert again.plan == callback.plan and again._step() == 10 + 2 + 10
+    assert _spread(copy, again.pruned_model(), data[0]) < 1e-4
 
 
 def test_another_model_begins_anew(data):

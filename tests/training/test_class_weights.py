@@ -114,8 +114,13 @@ def test_the_settings_carry_them_to_the_recovery(data):
 
 
 @pytest.mark.parametrize(
-    ("given", "held"), [({1: 3}, {1: 3}), ((1.0, 3.0), {0: 1.0, 1: 3.0}), ((), None), ({}, None)]
-)
+    ("given", "held"),
+    [
+        ({1: 3}, {1: 3}), ((1.0, 3.0), {0: 1.0, 1: 3.0}), ((), None), ({}, None),
+        (dict(zip(np.arange(2), np.array([1.0, 3.0]), strict=True)), {0: 1.0, 1: 3.0}),
+        (np.array([1.0, 3.0]), {0: 1.0, 1: 3.0}),
+    ],
+)  # fmt: skip
 def test_the_settings_take_them_by_class_or_in_order(given, held):
     assert FineTune(class_weight=given).class_weight == held
 

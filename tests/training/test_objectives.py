@@ -1,5 +1,7 @@
 """Compiled models keep their losses, metrics, optimizer and training step."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,7 +9,7 @@ import tf_keras as keras
 
 import tfgraphprune as tgp
 from tfgraphprune.training.data import load_digits
-from tfgraphprune.training.objectives import CompiledDistiller, learner
+from tfgraphprune.training.objectives import CompiledDistiller, compile_settings, learner
 
 layers = keras.layers
 
@@ -173,3 +175,28 @@ def test_refused(images):
     image, x = _body()
     with pytest.raises(tgp.UserError, match="not compiled"):
         tgp.finetune(_OwnStep(image, x), images)
+
+
+def test_another_compile_is_told_apart_and_the_same_one_is_not():
+    model, _, _ = _several()
+    schedule = keras.optimizers.schedules.ExponentialDecay
+    crossentropy = keras.losses.SparseCategoricalCrossentropy
+    digit = {"digit": crossentropy(from_logits=True), "value": "mse"}
+
+    def own(labels, outputs):
+        return tf.reduce_mean(outputs)
+
+    compiles = [
+        lambda: {"optimizer": "adam", "loss": digit},
+        lambda: {"optimizer": keras.optimizers.Adam(1e-4), "loss": digit},
+        lambda: {"optimizer": keras.optimizers.Adam(schedule(0.1, 10, 0.9)), "loss": digit},
+        lambda: {"optimizer": "adam", "loss": {"digit": crossentropy(), "value": "mse"}},
+        lambda: {"optimizer": "adam", "loss": {"digit": own, "value": "mse"}},
+        lambda: {"optimizer": "adam", "loss": digit, "loss_weights": {"digit": 2.0}},
+    ]
+    found = []
+    for settings in compiles * 2:
+        model.compile(**settings())
+        found.append(json.dumps(compile_settings(model), sort_keys=True))
+    assert found[:6] == found[6:] and len(set(found)) == 6
+    assert not any(" at 0x" in text for text in found)

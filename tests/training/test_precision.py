@@ -8,10 +8,12 @@ import tensorflow as tf
 import tf_keras as keras
 
 import tfgraphprune as tgp
-from tests.networks import build
+from tests.network_layers import Block
+from tests.networks import build, inputs_for, randomise
+from tfgraphprune.pruning.masking import copy_model
 from tfgraphprune.training.data import load_digits
 from tfgraphprune.training.distill import Distiller
-from tfgraphprune.training.precision import in_precision
+from tfgraphprune.training.precision import in_precision, scaled_optimizer
 
 
 @contextlib.contextmanager
@@ -68,6 +70,31 @@ def test_refused(digits_model, digits):
     model.compile("adam", "sparse_categorical_crossentropy")
     with pytest.raises(tgp.UserError, match="were not compiled"):
         tgp.finetune(model, digits.train, precision="mixed_bfloat16")
+
+
+def test_losses_are_scaled_for_models_that_were_built_in_float16():
+    start = keras.Input((4,))
+    hidden = keras.layers.Dense(3, dtype="mixed_float16")(start)
+    half = keras.Model(start, keras.layers.Activation("linear", dtype="float32")(hidden))
+    whole = keras.Model(start, keras.layers.Dense(3)(start))
+    scaling = keras.mixed_precision.LossScaleOptimizer
+    assert not isinstance(scaled_optimizer(keras.optimizers.SGD(), whole), scaling)
+    scaled = scaled_optimizer(keras.optimizers.SGD(), half)
+    assert isinstance(scaled, scaling) and scaled_optimizer(scaled, half) is scaled
+
+
+@pytest.mark.parametrize("copied", [copy_model, lambda model: in_precision(model, "float32")])
+def test_what_is_frozen_inside_of_a_layer_stays_so_in_copies(copied):
+    start = keras.Input((4, 4, 8))
+    block = Block(8, name="block")
+    model = randomise(keras.Model(start, keras.layers.Conv2D(3, 1)(block(start))))
+    block.convs[0].trainable = False  # comes after the other one in the order of weights now
+    copy = copied(model)
+    x = inputs_for(model)
+    np.testing.assert_allclose(copy(x), model(x), atol=1e-5)
+    assert [w.shape for w in copy.trainable_weights] == [w.shape for w in model.trainable_weights]
+    inner = copy.get_layer("block")
+    assert inner.convs[1].trainable and not inner.convs[0].trainable
 
 
 def test_a_model_of_the_users_own_sixteen_bits(digits):

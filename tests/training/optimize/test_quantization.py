@@ -135,6 +135,26 @@ def test_sparse_kernels_that_stay_in_float_keep_their_zeros(digits):
         assert (kernel == 0).mean() >= 0.49
 
 
+def test_frozen_layers_compute_in_8_bits_and_keep_their_weights(digits, tmp_path):
+    model = trained("plain")
+    frozen, *others = [layer for layer in model.layers if len(layer.weights) == 2]
+    frozen.trainable = False
+    try:
+        result = tgp.quantize_aware(model, digits.train, **QUIET)
+    finally:
+        frozen.trainable = True
+    assert frozen.name in result.reached
+    for layer in (frozen, *others):
+        kernel = result.model.get_layer(f"quant_{layer.name}")._weight_vars[0][0].numpy()
+        same = (kernel == layer.get_weights()[0]).all()
+        assert same if layer is frozen else not same
+    result.model.save(tmp_path / "aware.h5")
+    with tfmot.quantization.keras.quantize_scope():
+        loaded = keras.models.load_model(tmp_path / "aware.h5", compile=False)
+    x = digits.test[0][:32]
+    np.testing.assert_allclose(result.model(x), loaded(x), atol=1e-6)
+
+
 def test_layers_are_left_in_float_on_demand(digits):
     result = tgp.quantize_aware(trained("concat"), digits.train, epochs=0, skip=["after*", "stem"])
     # Without its convolution a BatchNorm can't be folded.

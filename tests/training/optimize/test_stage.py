@@ -9,6 +9,7 @@ import tf_keras as keras
 import tfgraphprune as tgp
 from tests.training.optimize.networks import trained
 from tfgraphprune.training.optimize.stage import default_rate
+from tfgraphprune.training.recovery import recover
 
 STEPS = {
     "sparsify": {"sparsity": 0.5},
@@ -117,7 +118,7 @@ def trained_copy(model):
     return copy_model(model)
 
 
-@pytest.mark.parametrize("step", ["sparsify", "cluster", "quantize_aware"])
+@pytest.mark.parametrize("step", ["sparsify", "cluster", "quantize_aware", "gradual"])
 def test_the_strategy_of_the_model_is_kept(step):
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     with strategy.scope():
@@ -125,6 +126,12 @@ def test_the_strategy_of_the_model_is_kept(step):
         x = keras.layers.ReLU()(keras.layers.Conv2D(4, 3)(image))
         model = keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(x)))
     data = np.random.default_rng(0).random((32, 8, 8, 1), np.float32), np.arange(32) % 10
+    if step == "gradual":
+        graph = tgp.LayerGraph.from_model(model)
+        plan = tgp.PruningPlan.from_keep_ratios(graph, 0.5)
+        tuning = tgp.FineTune(epochs=1, recovery=step)
+        assert recover(graph, plan, tuning, data, data).model.distribute_strategy is strategy
+        return
     settings = {"sparsify": {"sparsity": 0.5}, "cluster": {"clusters": 8}}.get(step, {})
     found = getattr(tgp, step)(model, train_data=data, epochs=1, verbose=0, **settings)
     assert found.model.distribute_strategy is strategy

@@ -1,4 +1,4 @@
-"""Every recovery on a network with what is not a plain layer: composite, nested, frozen, 16 bits."""
+"""Every recovery on a network of more than plain layers: composite, nested, frozen, in 16 bits."""
 
 import numpy as np
 import pytest

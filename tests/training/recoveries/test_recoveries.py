@@ -1,5 +1,6 @@
 """Every recovery by one driver, and what is special about each."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -53,12 +54,12 @@ def test_the_settings_name_them_all():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_ends_at_the_plan_and_learns(graph, plan, data, name, tmp_path):
+def test_ends_at_the_plan_learns_and_resumes(graph, plan, data, name, tmp_path):
     settings = FineTune(epochs=3, recovery=name, batch_size=32)
     before = graph.model.get_weights()
-    folders = {"log_dir": tmp_path / "logs", "checkpoint_dir": tmp_path / "c"}
     seen = []
-    found = recover(graph, plan, settings, data, data, on_epoch=seen.append, **folders)
+    logs = {"log_dir": tmp_path / "logs"}
+    found = recover(graph, plan, settings, data, data, on_epoch=seen.append, **logs)
     assert _sizes(found.model) == {name: len(kept) for name, kept in found.plan.kept.items()}
     assert {n: len(k) for n, k in found.plan.kept.items()} == {
         n: len(k) for n, k in plan.kept.items()
@@ -69,11 +70,24 @@ def test_ends_at_the_plan_and_learns(graph, plan, data, name, tmp_path):
     assert list((tmp_path / "logs").rglob("events.out.tfevents.*"))
     for old, new in zip(before, graph.model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
-    # The same call finds it all done, and ends alike.
-    again = recover(graph, plan, settings, data, data, **folders)
-    assert again.rows == found.rows
-    for old, new in zip(found.model.get_weights(), again.model.get_weights(), strict=True):
-        np.testing.assert_allclose(old, new, atol=1e-5)
+
+    def stop(epoch, row):
+        if row["epoch"] == epoch:
+            raise KeyboardInterrupt
+
+    resumed = functools.partial(
+        recover, graph, plan, settings, data, data, checkpoint_dir=tmp_path / "c"
+    )
+    for epoch in (1, 3):  # in either half, of those that have two
+        with pytest.raises(KeyboardInterrupt):
+            resumed(on_epoch=functools.partial(stop, epoch))
+    for _ in range(2):  # it goes on, and then finds it all done
+        again = resumed()
+        assert again.plan == found.plan and len(again.rows) == len(found.rows)
+        for row, same in zip(again.rows, found.rows, strict=True):
+            assert row == pytest.approx(same, rel=1e-3)
+        for old, new in zip(found.model.get_weights(), again.model.get_weights(), strict=True):
+            np.testing.assert_allclose(old, new, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("scratch")])

@@ -16,7 +16,8 @@ from tfgraphprune.training.recoveries.base import Recovered, RecoveryCase
 def scratch_e(case: RecoveryCase) -> Recovered:
     """Train the pruned architecture from random weights for equally many epochs.
 
-    Scratch-E of Liu et al., "Rethinking the Value of Network Pruning", ICLR 2019.
+    Scratch-E of Liu et al., "Rethinking the Value of Network Pruning", ICLR 2019. The paper has no
+    teacher; here the dense network is one, as for the other recoveries, unless `distill` is off.
     """
     return case.train(_fresh(case))
 
