@@ -1,15 +1,18 @@
 """Training speed: images a second, dense and pruned, and an epoch's time against the MACs saved.
 
-    python -m benchmarks.training
+    python -m benchmarks.training --torch=runs/torch/bin/python
 
 Random images of CIFAR-10's size, batches of 128, crops and flips, SGD, cross-entropy, two cores.
 Variants take turns, so that a slow moment of the machine meets them all; figures are medians, and
 ratios medians of ratios of neighbours: of each variant's time to that of its dense network.
+PyTorch, of which --torch names an environment's Python, trains after them, on images without
+augmentation.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,6 +26,7 @@ _ONLY = flags.DEFINE_multi_string(
     "only", [], "Variants to time; the report keeps the others' figures."
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Times that each variant is timed.")
+_TORCH = flags.DEFINE_string("torch", None, "Python of an environment with PyTorch.")
 
 _RESNET, _MOBILENET, _GROUPED = "resnet20", "mobilenet_v2:0.5", "shufflenet_v1:0.25"
 
@@ -88,7 +92,27 @@ def main(argv: list[str]) -> None:
             "time": float(np.median(ratios)),
             "macs": macs,
         }
+    if _TORCH.value is not None:
+        rows |= _torch(len(images), times[DENSE[_RESNET]])
     print(_write(rows))
+
+
+def _torch(images: int, ours: list[float]) -> dict[str, Any]:
+    """PyTorch's figures, and its times by those of our dense network."""
+    rows = {}
+    program = Path(__file__).with_name("torch_training.py")
+    for name, kind in (("PyTorch", "float32"), ("PyTorch, bfloat16", "bfloat16")):
+        done = subprocess.run(
+            [_TORCH.value, str(program), kind, str(images), str(_ROUNDS.value)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        seconds = float(np.median(json.loads(done.stdout)))
+        rows[name] = {
+            "images_per_second": images / seconds,
+            "time": seconds / float(np.median(ours)),
+            "macs": 1.0,
+        }
+    return rows
 
 
 def _epoch(
@@ -149,6 +173,7 @@ def _write(rows: dict[str, Any]) -> str:
         "batches of 128 images, float32 unless said otherwise, Zen 4 with 2 virtual cores. *Own",
         "width* is without the channels of zeros that are added up to multiples of sixteen",
         "(docs/recovery.md); *XLA's kernels* are what tf_keras uses for grouped convolutions.",
+        "*PyTorch* (2.13, channels last) trains ResNet-20 on images without augmentation.",
         f"Medians of {_ROUNDS.value} rounds of {_IMAGES.value} images.", "",
         "| | images/s | MACs | time of an epoch | speed-up / MACs saved |",
         "|---|---|---|---|---|",
