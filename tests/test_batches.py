@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfgraphprune.batches import as_arrays, as_dataset, check, input_batches, sample
+from tfgraphprune.batches import as_arrays, as_dataset, check, input_batches, length, sample
 from tfgraphprune.errors import UserError
 from tfgraphprune.identity import identity
 from tfgraphprune.models import digits_cnn
@@ -77,6 +77,12 @@ def test_data_sets_that_are_not_batched_are_refused(data, message):
     with pytest.raises(UserError) as error:
         check(data, "train_data")
     assert message in str(error.value)
+
+
+def test_examples_are_counted_in_tensors_of_all_kinds():
+    rows = tf.RaggedTensor.from_row_lengths(tf.range(6), [1, 2, 3])
+    for x in (rows, rows.to_sparse(), rows.to_tensor(), {"a": rows}, (np.ones((3, 2)), rows)):
+        assert length(x) == 3
 
 
 def test_one_of_several_inputs_may_be_a_number():

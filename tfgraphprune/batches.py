@@ -130,7 +130,7 @@ def input_batches(data: Data, size: int, seed: int = 0) -> Iterator[Any]:
 
 def length(x: Any) -> int:
     """How many examples there are in an array, or in each of several."""
-    return len(tf.nest.flatten(x)[0])
+    return int(tf.nest.flatten(x)[0].shape[0])
 
 
 def rows_of(x: Any, rows: slice | np.ndarray) -> Any:

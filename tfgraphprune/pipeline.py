@@ -14,6 +14,7 @@ from typing import Any
 import tfgraphprune
 from tfgraphprune.batches import Data, check, sample
 from tfgraphprune.compression_result import CompressionResult, load_result, tflite_files
+from tfgraphprune.errors import UserError
 from tfgraphprune.graph.dialects import dialect_of
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.identity import identity, named, plain
@@ -30,7 +31,12 @@ from tfgraphprune.settings.checks import whole_seed
 from tfgraphprune.shipping import export_and_measure, graph_record
 from tfgraphprune.stages import prune_in_stages, save_model
 from tfgraphprune.training.data import split_reward
-from tfgraphprune.training.objectives import check_losses_stay, compile_settings, is_compiled
+from tfgraphprune.training.objectives import (
+    check_losses_stay,
+    compile_settings,
+    has_own_step,
+    is_compiled,
+)
 from tfgraphprune.training.recoveries.base import FitFn
 from tfgraphprune.training.recoveries.registry import followed
 from tfgraphprune.workdir import WorkDir
@@ -100,6 +106,11 @@ def compress(
         )  # fmt: skip
         return _as_keras3(model, found)
     if not dialect_of(model).has_layer_graph(model):
+        if has_own_step(model) and fit_fn is None and (finetune or FineTune()).epochs:
+            raise UserError(
+                f"{model.name!r} is a subclassed model with a training step of its own, which the "
+                "functional model that compress makes of it does not have: give a fit_fn."
+            )
         model = assembled(model, copy_model(model))
     graph = LayerGraph.from_model(model, freeze=freeze, channel_multiple=channel_multiple)
     search, finetune = search or Search(), finetune or FineTune()

@@ -8,6 +8,7 @@ from tests import networks
 from tests.network_layers import Block
 from tfgraphprune.graph import LayerGraph
 from tfgraphprune.pruning import PruningPlan, masked, prune
+from tfgraphprune.pruning.masking import copy_model
 
 L = keras.layers
 
@@ -95,6 +96,46 @@ def test_a_block_in_which_nothing_is_cut_stays_as_it_is():
     (b,) = networks.outputs_of(masked(model, PruningPlan(
         {"conv2d": (0, 3)}, graph.fingerprint)), x)  # fmt: skip
     np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def _with_a_frozen_block():
+    model = networks.randomise(_image_model(lambda x: L.Conv2D(8, 3)(Block(6, name="block")(x))))
+    model.get_layer("block")._trainable = False  # as by Block(6, trainable=False)
+    return model, [w.name for w in model.trainable_weights]
+
+
+def _with_a_frozen_direction():
+    start = keras.Input((5, 4))
+    both = L.Bidirectional(L.LSTM(4), name="both")
+    model = networks.randomise(keras.Model(start, L.Dense(3)(L.Dense(6)(both(start)))))
+    both.forward_layer.trainable = False  # comes after the other in the order of weights now
+    return model, [w.name for w in model.trainable_weights]
+
+
+@pytest.mark.parametrize("build", [_with_a_frozen_block, _with_a_frozen_direction])
+@pytest.mark.parametrize("copied", ["opened", "as it is"])
+def test_what_is_frozen_stays_frozen_and_computes_alike(build, copied):
+    model, trained = build()
+    copy = copy_model(model, flat=copied == "opened")
+    assert len(copy.trainable_weights) == len(trained)
+    x = networks.inputs_for(model)
+    for left, right in zip(*(networks.outputs_of(m, x) for m in (model, copy)), strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-5)
+
+
+def test_layers_that_stay_whole_inside_of_one_that_is_cut_keep_their_place():
+    class Stage(L.Layer):
+        def __init__(self, **settings):
+            super().__init__(**settings)
+            self.blocks = [Block(6), Block(6)]
+
+        def call(self, x):
+            return self.blocks[1](self.blocks[0](x))
+
+    model = networks.randomise(_image_model(lambda x: Stage(name="stage")(x)))
+    graph = LayerGraph.from_model(model)
+    small = prune(model, PruningPlan.from_indices(graph, {"stage/blocks_0/convs_0": [0, 1]}))
+    assert isinstance(small.get_layer("stage.blocks_1"), Block)
 
 
 def test_groups_have_the_names_of_the_attributes_that_hold_their_layers():

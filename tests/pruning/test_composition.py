@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 
 import tfgraphprune as tgp
 from tests.network_builders import classifier
 from tests.network_layers import Block
 from tests.networks import build, inputs_for, outputs_of, randomise
-from tfgraphprune.pruning.composition import compose, read_cut
+from tfgraphprune.pruning.composition import carried_over, compose, read_cut
+from tfgraphprune.pruning.masking import copy_model
 
 
 @pytest.mark.parametrize(
@@ -59,6 +61,31 @@ def test_choices_hold_for_what_the_first_cut_has_taken_apart():
         outputs_of(tgp.prune(small, second), x), outputs_of(tgp.prune(model, both), x), strict=True
     ):
         np.testing.assert_allclose(left, right, atol=1e-6)
+
+
+def _split():
+    start = keras.Input((8, 8, 3))
+    left, right = tf.split(keras.layers.Conv2D(8, 3, name="maker")(start), 2, -1)
+    x = keras.layers.Concatenate()([keras.layers.ReLU()(left), right])
+    return randomise(keras.Model(start, classifier(keras.layers.Conv2D(6, 1, name="conv")(x))))
+
+
+def test_both_halves_of_a_split_are_carried_over():
+    """They lie on the same weights."""
+    model = _split()
+    graph = tgp.LayerGraph.from_model(model)
+    assert [g.name for g in graph.prunable_groups] == ["maker", "maker#2", "conv"]
+    plan = tgp.PruningPlan.from_indices(
+        graph, {"maker": [1, 2, 3], "maker#2": [0, 2], "conv": [1, 5]}
+    )
+    copied = tgp.LayerGraph.from_model(copy_model(model))
+    assert carried_over(plan, graph, copied) == plan
+    small = tgp.prune(model, plan)
+    again = read_cut(graph, small)
+    assert [g.name for g in again.prunable_groups][:2] == ["maker", "maker#2"]
+    second = tgp.PruningPlan.from_indices(again, {"maker": [0, 2]})
+    both = compose(graph, plan, again, second)
+    assert both.kept == {"maker": (1, 3), "maker#2": (0, 2), "conv": (1, 5)}
 
 
 def test_a_plan_for_another_network_is_refused():

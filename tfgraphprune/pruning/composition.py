@@ -28,8 +28,8 @@ def read_cut(graph: LayerGraph, small: Any) -> LayerGraph:
         small: the network after it.
     """
     found = LayerGraph.from_model(small)
-    before = {_places(group): group for group in graph.channel_groups}
-    known = {g.name: before[_places(g)] for g in found.channel_groups if _places(g) in before}
+    before, after = _located(graph), _located(found)
+    known = {group.name: before[place] for place, group in after.items() if place in before}
     changed = [group.name for group in found.prunable_groups if group.name not in known]
     if changed:
         logging.info("kept whole from here on: %s", ", ".join(changed))
@@ -41,10 +41,15 @@ def read_cut(graph: LayerGraph, small: Any) -> LayerGraph:
 
 
 def counterparts(graph: LayerGraph, other: LayerGraph) -> dict[str, str]:
-    """Names of groups in another network of the same layers, by their names in this one."""
-    there = {_places(group): group.name for group in other.channel_groups}
-    found = {group.name: there.get(_places(group)) for group in graph.channel_groups}
-    return {name: match for name, match in found.items() if match is not None}
+    """Names of the groups in a copy, by those in the network, for all that the copy has."""
+    here, there = (
+        {
+            (_places(g), tuple(a.positions.tobytes() for a in g.axes)): g.name
+            for g in of.channel_groups
+        }
+        for of in (graph, other)
+    )
+    return {name: there[place] for place, name in here.items() if place in there}
 
 
 def carried_over(plan: PruningPlan, graph: LayerGraph, other: LayerGraph) -> PruningPlan:
@@ -87,11 +92,12 @@ def compose(
     """
     first.check(graph)
     second.check(small)
-    later = {_places(group): group.name for group in small.channel_groups}
+    later = _located(small)
+    names = {g.name: later[place].name for place, g in _located(graph).items() if place in later}
     kept, used = {}, set()
     for group in graph.prunable_groups:
         left = first.kept.get(group.name, tuple(range(group.size)))
-        name = later.get(_places(group))
+        name = names.get(group.name)
         used.add(name)
         kept[group.name] = tuple(left[i] for i in second.kept.get(name or "", range(len(left))))
     for name, stays in second.kept.items():
@@ -101,6 +107,25 @@ def compose(
                 "no plan for the whole network: read the cut network with read_cut."
             )
     return PruningPlan(kept, graph.fingerprint)
+
+
+def _located(graph: LayerGraph) -> dict[Hashable, ChannelGroup]:
+    """The groups by where they lie, also after a cut.
+
+    The parts of a split may lie on the same weights; a cut keeps their order. Parts that are mixed,
+    such as every second channel, are left out.
+    """
+    found = dict[Hashable, list[ChannelGroup]]()
+    for group in graph.channel_groups:
+        found.setdefault(_places(group), []).append(group)
+    located = dict[Hashable, ChannelGroup]()
+    for place, groups in found.items():
+        groups.sort(key=lambda group: int(group.axes[0].positions.min()))
+        ends = [int(group.axes[0].positions.max()) for group in groups]
+        starts = [int(group.axes[0].positions.min()) for group in groups]
+        if all(end < start for end, start in zip(ends, starts[1:], strict=False)):
+            located |= {(place, number): group for number, group in enumerate(groups)}
+    return located
 
 
 def _places(group: ChannelGroup) -> Hashable:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,13 @@ from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.graph.reader import Call, Program, is_tensor
 from tfgraphprune.graph.rules import is_op, rule_for
 from tfgraphprune.graph.trace import WeightAxis
+from tfgraphprune.pruning.remaking import (
+    config_of,
+    counted,
+    remade,
+    trainable_alike,
+    without_sizes,
+)
 
 Swap = Callable[[Any, tuple[str, ...]], Any]
 """Given a layer of the model and its path, a layer to be put in its place, or `None`."""
@@ -32,27 +37,6 @@ def distributed_as(model: Any) -> contextlib.AbstractContextManager:
     if strategy is None or tf.distribute.has_strategy():
         return contextlib.nullcontext()
     return strategy.scope()
-
-
-def configuration(layer: Any) -> dict[str, Any]:
-    """A layer's configuration, also where tf_keras leaves `synchronized` of a BatchNorm out."""
-    config = layer.get_config()
-    if getattr(layer, "synchronized", False):
-        known = inspect.signature(type(layer).__init__).parameters
-        config |= {"synchronized": True} if "synchronized" in known else {}
-    return config
-
-
-def trainable_alike(copy: Any, original: Any) -> None:
-    """Freeze in the copy of a layer or model what is frozen inside of the original.
-
-    The configuration of a layer made of layers doesn't say it, and the order of weights depends on
-    it.
-    """
-    pairs = list(zip(*(each._flatten_layers() for each in (copy, original)), strict=False))
-    for new, old in pairs:  # outermost first, as each sets those inside it
-        if new.trainable != old.trainable:
-            new.trainable = old.trainable
 
 
 class Rebuild:
@@ -76,6 +60,7 @@ class Rebuild:
         self._swap = swap
         self._flat = flat
         self._made: dict[int, Any] = {}
+        self._frozen = False
         self._axes: dict[tuple, list[tuple[WeightAxis, np.ndarray]]] = {}
         for axis in graph.weight_axes():
             positions = kept.positions(axis.ids)
@@ -110,10 +95,11 @@ class Rebuild:
         if call.is_model:
             assert inside is not None
             if self._flat:
-                return self._inlined(inside, args, kwargs, name, names)
+                return self._inlined(call, inside, args, kwargs, name, names)
             if id(call.layer) not in self._made:
                 inputs = self._graph.inputs_of(call.key)
-                self._made[id(call.layer)] = self._model(inside, inputs, name)
+                with self._inside(call.layer):
+                    self._made[id(call.layer)] = self._model(inside, inputs, name)
             return self._made[id(call.layer)](*args, **kwargs)
         if inside is not None:
             return self._composite(call, inside, args, kwargs, name, names)
@@ -134,7 +120,11 @@ class Rebuild:
             layer, variables = self._layer(call, whole, changed, name)
             self._made[id(call.layer)] = layer
             results = layer(*args, **kwargs)
+            if type(layer) is type(call.layer) and hasattr(layer, "_flatten_layers"):  # no op
+                trainable_alike(layer, call.layer)
             self._copy_weights(call.layer, layer, variables)
+            if self._frozen:
+                layer.trainable = False
         else:
             results = layer(*args, **kwargs)
         return results if whole else rule.finish(call, results, inputs, outputs, self._kept)
@@ -148,17 +138,30 @@ class Rebuild:
         whole = self._swap is None and not opened
         if whole and id(call.layer) not in self._made and not self._touched(call):
             with contextlib.suppress(UserError):  # one that can't be made anew is taken apart
-                layer = self._made[id(call.layer)] = _remade(call, _config(call))
+                config = config_of(call)
+                config |= {"name": name} if "name" in config else {}
+                layer = self._made[id(call.layer)] = remade(call, config)
                 results = layer(*args, **kwargs)
                 trainable_alike(layer, call.layer)
                 layer.set_weights(call.layer.get_weights())
+                if self._frozen:
+                    layer.trainable = False
                 return results
         if id(call.layer) in self._made:
             return self._made[id(call.layer)](*args, **kwargs)
-        return self._inlined(inside, args, kwargs, name, names)
+        return self._inlined(call, inside, args, kwargs, name, names)
+
+    @contextlib.contextmanager
+    def _inside(self, layer: Any) -> Iterator[None]:
+        """Layers that are made meanwhile are frozen if the one around them is."""
+        before, self._frozen = self._frozen, self._frozen or not layer.trainable
+        try:
+            yield
+        finally:
+            self._frozen = before
 
     def _inlined(
-        self, inside: Program, args: tuple, kwargs: dict, name: str, names: set[str]
+        self, call: Call, inside: Program, args: tuple, kwargs: dict, name: str, names: set[str]
     ) -> Any:
         """What a layer or model is made of, in its place."""
 
@@ -170,7 +173,8 @@ class Rebuild:
                 names.add(label)
             return self._visit(inner, args, kwargs, label, names)
 
-        return inside.interpret(_tensors((args, kwargs)), visit)
+        with self._inside(call.layer):
+            return inside.interpret(_tensors((args, kwargs)), visit)
 
     def _touched(self, call: Call) -> bool:
         """Whether anything is cut in a composite layer, in any of its calls."""
@@ -194,14 +198,14 @@ class Rebuild:
         layer = self._swap(call.layer, path) if self._swap else None
         other = None
         if layer is None:
-            config = {**_config(call), "name": name}
+            config = {**config_of(call), "name": name}
             if not whole:
-                config = {**_without_sizes(config), **changed}
+                config = {**without_sizes(config), **changed}
                 settings = self._graph.settings(path)
-                config = _counted(config, settings, self._kept) if settings else config
+                config = counted(config, settings, self._kept) if settings else config
             labels = self._graph.labels(call.key)
             other = rule_for(call.layer).substitute(call, config, *labels, self._kept)
-            layer = other[0] if other else _remade(call, config)
+            layer = other[0] if other else remade(call, config)
         self.layers[path] = layer
         return layer, other[1] if other else None
 
@@ -226,68 +230,6 @@ class Rebuild:
 def _cut_shape(own: Sequence, dense: Shape, cut: Shape) -> Shape:
     """An input's shape; sizes that are not cut stay as they are, unknown ones too."""
     return tuple(o if d == c else c for o, d, c in zip(own, dense, cut, strict=True))
-
-
-def _config(call: Call) -> dict:
-    try:
-        config = configuration(call.layer)
-    except NotImplementedError as error:
-        raise _no_config(call) from error
-    activation = getattr(call.layer, "activation", None)
-    if "activation" in config and callable(activation):
-        # Keras may not find a function by its name; a layer is called apart.
-        layer = isinstance(activation, call.dialect.keras.layers.Layer)
-        config["activation"] = "linear" if layer else activation
-    return config
-
-
-def _remade(call: Call, config: dict) -> Any:
-    """The call's layer made anew from a configuration."""
-    try:
-        return type(call.layer).from_config(config)
-    except (NotImplementedError, TypeError, ValueError) as error:
-        raise _no_config(call) from error
-
-
-def _no_config(call: Call) -> UserError:
-    return UserError(
-        f"the layer {call.key!r} ({type(call.layer).__name__}) can't be made anew from its "
-        "configuration: give it a get_config that returns the arguments of its __init__, and "
-        "register custom functions with keras.saving.register_keras_serializable."
-    )
-
-
-def _counted(config: dict, settings: Mapping[tuple[str, ...], np.ndarray], kept: Kept) -> dict:
-    """A configuration whose numbers of channels are those of what is kept."""
-    config = copy.deepcopy(config)
-    for place, ids in settings.items():
-        entry: Any = config
-        for name in place[:-1]:
-            entry = entry.get(name) or {}
-        if place[-1] in entry:
-            entry[place[-1]] = kept.count(ids)
-    return config
-
-
-def _without_sizes(config: dict) -> dict:
-    """Without what would make weights of the dense size; they are copied anyway.
-
-    That are initial values that are arrays, and the input shapes that Keras keeps for layers in
-    a wrapper.
-    """
-    kept = {name: value for name, value in config.items() if name != "build_config"}
-    for name, value in kept.items():
-        if name.endswith("_initializer"):
-            kept[name] = "zeros" if _holds_array(value) else value
-        elif isinstance(value, dict):
-            kept[name] = _without_sizes(value)
-    return kept
-
-
-def _holds_array(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(map(_holds_array, value.values()))
-    return isinstance(value, list | tuple | np.ndarray)
 
 
 def _tensors(nest: Any) -> list:

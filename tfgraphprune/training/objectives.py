@@ -34,9 +34,16 @@ def compile_settings(model: Any) -> dict[str, Any]:
     given = given.config if given is not None else {}
     return {
         "optimizer": _described(model.optimizer),
-        "loss": _described(given.get("loss")),
+        "loss": tf.nest.map_structure(lambda loss: _described(_by_name(loss)), given.get("loss")),
         "loss_weights": _described(given.get("loss_weights")),
     }
+
+
+def _by_name(loss: Any) -> Any:
+    """What Keras takes a loss's name for, as a loaded model has it."""
+    with contextlib.suppress(ValueError):
+        return keras.losses.get(loss) if isinstance(loss, str) else loss
+    return loss
 
 
 def _described(value: Any) -> Any:
@@ -45,7 +52,8 @@ def _described(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if isinstance(value, Mapping):
-        return {str(name): _described(part) for name, part in value.items()}
+        # Keras sets an optimizer's jit_compile by whether there are GPUs.
+        return {str(n): _described(part) for n, part in value.items() if n != "jit_compile"}
     if isinstance(value, list | tuple):
         return [_described(part) for part in value]
     config = None

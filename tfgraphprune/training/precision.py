@@ -8,7 +8,8 @@ from typing import Any
 import tf_keras as keras
 
 from tfgraphprune.errors import UserError
-from tfgraphprune.pruning.rebuild import configuration, distributed_as, trainable_alike
+from tfgraphprune.pruning.rebuild import distributed_as
+from tfgraphprune.pruning.remaking import configuration, trainable_alike
 
 
 def in_precision(model: Any, precision: str) -> Any:

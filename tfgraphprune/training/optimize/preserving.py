@@ -37,6 +37,7 @@ class Keeper:
         self._clusters = preserve in ("clusters", "both")
         self._before = {}
         self._still: list[tuple[Any, list, list]] = []
+        self._stopped: list[Any] = []
         for name, layer, kernel, variables in list(_kernels(model)):
             value = kernel.numpy()
             self._before[name] = value
@@ -49,8 +50,9 @@ class Keeper:
                 layer._non_trainable_weights.append(kernel)
             loses_zeros = self._zeros and (value == 0).any() and _MASK not in variables
             loses_clusters = self._clusters and _is_clustered(value) and values is None
-            if loses_zeros or loses_clusters:
+            if (loses_zeros or loses_clusters) and layer.trainable:
                 layer.trainable = False
+                self._stopped.append(layer)
         for layer in model.layers:
             # tfmot's wrapper trains its kernel even so.
             if isinstance(layer, quantize_wrapper.QuantizeWrapper) and not layer.trainable:
@@ -67,6 +69,8 @@ class Keeper:
         """
         for layer, trained, others in self._still:  # the order in which they are saved
             _set_weights(layer, trained, others)
+        for layer in self._stopped:
+            layer.trainable = True
         for name, _, kernel, _ in _kernels(model):
             before, after = self._before[name], kernel.numpy()
             if self._zeros and (after[before == 0] != 0).any():
