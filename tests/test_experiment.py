@@ -8,12 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import keras as keras3
 import pytest
+import tf_keras as keras
 
 import tfgraphprune as tgp
 from tests import support
 from tfgraphprune.cli.config_flag import load_config
 from tfgraphprune.experiment import build_model, load_splits, run
+from tfgraphprune.policy_training import train_policy
 
 pytest.importorskip("tf_agents")
 
@@ -115,6 +118,9 @@ def _config(**changes):
         ({"budget__macs_ratio": 0.0}, "must limit something"),
         ({"search__agent": "dqn"}, "agent"),
         ({"finetune__recovery": "magic"}, "recovery"),
+        ({"train__optimizer": "adamw"}, "optimizer must be"),
+        ({"train__augment": "rand_augment"}, "rand_augment"),
+        ({"data__split_seed": -1}, "seed must be a whole number"),
         ({"data__name": "imagenet2012", "data__dir": "no/such", "data__download": False},
          "no data folder"),
     ],
@@ -122,7 +128,22 @@ def _config(**changes):
 def test_a_config_that_cannot_run_is_refused_before_training(changes, message, tmp_path):
     with pytest.raises(tgp.UserError, match=message):
         run(_config(**changes), tmp_path / "run")
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_config_of_another_command_is_refused(tmp_path):
+    with pytest.raises(tgp.UserError, match="but lacks model, budget, finetune, export"):
+        run(load_config("universal_policy"), tmp_path / "run")
+    with pytest.raises(tgp.UserError, match="but lacks networks, macs_ratios, params_ratios"):
+        train_policy(load_config("digits"), tmp_path / "run")
+
+
+def test_a_keras_3_file_is_worked_on_as_its_twin(tmp_path):
+    image = keras3.Input((8, 8, 1))
+    x = keras3.layers.Flatten()(keras3.layers.Conv2D(4, 3, activation="relu")(image))
+    keras3.Model(image, keras3.layers.Dense(10)(x)).save(tmp_path / "m.keras")
+    config = _config(model__path=str(tmp_path / "m.keras"))
+    assert isinstance(build_model(config.model, load_splits(config.data)), keras.Model)
 
 
 def test_a_saved_model_takes_the_place_of_training(tmp_path):

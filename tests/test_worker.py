@@ -104,12 +104,13 @@ def test_a_function_of_the_main_program_cannot_be_sent(monkeypatch):
         run_in_worker("nothing:nothing", {"value": _local}, step="this test")
 
 
-def test_a_callback_that_fails_ends_the_worker(tmp_path):
+@pytest.mark.parametrize("kind", [ZeroDivisionError, EOFError])
+def test_a_callback_that_fails_ends_the_worker(tmp_path, kind):
     def on_start():
-        raise ZeroDivisionError
+        raise kind
 
     path = tmp_path / "pid"
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(kind):
         run_in_worker(f"{FUNCTIONS}:sleep", {"path": str(path)}, {"on_start": on_start})
     assert not _alive(int(path.read_text()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,15 +15,23 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.identity import identity, plain
 from tfgraphprune.job import Job
+from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.model_files import load_model
 from tfgraphprune.models import load_npz_weights, network_by_name
 from tfgraphprune.pipeline import run_stages
 from tfgraphprune.settings import Budget, FineTune, Search
+from tfgraphprune.settings.checks import whole_seed
+from tfgraphprune.training.augment import check_augmentation
 from tfgraphprune.training.data import Splits, load_digits, load_tfds
 from tfgraphprune.training.finetune import finetune
 from tfgraphprune.training.image_folders import load_image_folder
 from tfgraphprune.training.recoveries.registry import followed
 from tfgraphprune.workdir import WorkDir
+
+_FIELDS = (
+    "data", "model", "train", "budget", "search", "finetune", "export", "freeze",
+    "channel_multiple", "seed",
+)  # fmt: skip
 
 SPLITS = "splits.json"
 """Which files a run trained on, measured its reward on, and tested on."""
@@ -45,10 +54,13 @@ def run(
     Raises:
         UserError: anything in the config that can't be used, before training starts.
     """
-    settings = settings_of(config)
+    require_fields(config, _FIELDS)
+    settings, seed = settings_of(config), whole_seed(config.seed)
     splits = load_splits(config.data)
-    keras.utils.set_random_seed(config.seed)
+    keras.utils.set_random_seed(seed)
     model = build_model(config.model, splits, allow_lambda)
+    if not _is_trained(config.model):
+        check_training(config.train, splits, config.train.epochs)
     graph = _graph(model, config)
     content = plain(config.to_dict())
     job_settings = {"config": content, "experiment": True}
@@ -61,7 +73,7 @@ def run(
         splits.reward,
         splits.test,
         *settings,
-        seed=config.seed,
+        seed=seed,
         quantizations=tuple(config.export.quantizations),
         representative_examples=config.export.representative_examples,
         settings=content,
@@ -84,20 +96,58 @@ def _graph(model: Any, config: Any) -> LayerGraph:
     return followed(graph, config.finetune.recovery)
 
 
+def require_fields(config: Any, names: Sequence[str]) -> None:
+    """Refuse a config that is of another command, or not whole.
+
+    Raises:
+        UserError: fields that it lacks.
+    """
+    missing = [name for name in names if name not in config]
+    if missing:
+        raise UserError(
+            f"the config must have the fields {', '.join(names)}, but lacks "
+            f"{', '.join(missing)}: begin with a packaged config of this command."
+        )
+
+
+def check_training(train: Any, splits: Splits, epochs: int) -> None:
+    """Refuse what the training of a dense network would refuse, before anything is written.
+
+    Args:
+        train: the config's section.
+        splits: the data.
+        epochs: of the training.
+
+    Raises:
+        UserError: a setting that can't be used.
+    """
+    augment = train.augment or None
+    FineTune(
+        epochs=epochs, optimizer=train.optimizer, learning_rate=train.learning_rate,
+        batch_size=train.batch_size, augment=augment,
+    )  # fmt: skip
+    check_augmentation(augment, splits.train, splits.classes)
+
+
+def _is_trained(config: Any) -> bool:
+    return bool(config.path or config.weights)
+
+
 def load_splits(config: Any) -> Splits:
     """The data set that the config names."""
+    seed = whole_seed(config.get("split_seed", 0))
     if config.name == "digits":
-        return load_digits(config.split_seed)
+        return load_digits(seed)
     if config.name == "folder":
         if not config.dir:
             raise UserError("config.data.dir must name the image folder where data.name is folder.")
         return load_image_folder(
             config.dir,
-            config.image_size,
-            channels=config.channels,
-            reward_share=config.reward_share,
-            test_share=config.test_share,
-            seed=config.split_seed,
+            config.get("image_size", 0),
+            channels=config.get("channels", 3),
+            reward_share=config.get("reward_share", 0.1),
+            test_share=config.get("test_share", 0.2),
+            seed=seed,
         )
     return load_tfds(
         config.name,
@@ -115,6 +165,7 @@ def build_model(config: Any, splits: Splits, allow_lambda: bool = False) -> Any:
     """
     if config.path:
         model = load_model(config.path, allow_lambda)
+        model = twin(model) if is_keras3_model(model) else model  # which the run's files hold
     else:
         model = network_by_name(config.name, splits.classes, splits.input_shape)  # type: ignore[arg-type]
     if config.weights:
@@ -130,21 +181,21 @@ def build_model(config: Any, splits: Splits, allow_lambda: bool = False) -> Any:
 
 def settings_of(config: Any) -> tuple[Budget, Search, FineTune]:
     """The config's sections as settings, which check themselves; 0 and "" stand for none."""
-    sections = {name: dict(config[name].to_dict()) for name in ("budget", "search", "finetune")}
+    sections = {name: config[name].to_dict() for name in ("budget", "search", "finetune")}
     limits: dict[str, Any] = {k: v or None for k, v in sections["budget"].items()}
     budget = Budget(**limits)
     search = sections["search"]
     for name in ("reward_examples", "first_look", "policy", "time_limit"):
-        search[name] = search[name] or None
+        search[name] = search.get(name) or None
     tuning = sections["finetune"]
-    tuning["learning_rate"] = tuning["learning_rate"] or None
-    tuning["augment"] = tuning["augment"] or None
+    for name in ("learning_rate", "augment"):
+        tuning[name] = tuning.get(name) or None
     return budget, Search(**search), FineTune(**tuning)
 
 
 def _train_dense(folder: WorkDir, config: Any, model: Any, splits: Splits) -> list[dict[str, Any]]:
     """Train the model unless its weights were given; the rows of the training."""
-    if config.model.path or config.model.weights:
+    if _is_trained(config.model):
         return []
     train = config.train
     # With every epoch done, the newest checkpoint is restored and nothing is trained.

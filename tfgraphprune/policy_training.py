@@ -16,7 +16,7 @@ from tfgraphprune.batches import sample
 from tfgraphprune.cost.projection import Projection, resolve_limits
 from tfgraphprune.embedding.sensitivity import output_changes
 from tfgraphprune.errors import UserError
-from tfgraphprune.experiment import load_splits
+from tfgraphprune.experiment import check_training, load_splits, require_fields
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.identity import identity, plain
 from tfgraphprune.model_files import load_model
@@ -33,6 +33,8 @@ from tfgraphprune.stages import save_model
 from tfgraphprune.training.data import Splits
 from tfgraphprune.training.finetune import finetune
 from tfgraphprune.workdir import WorkDir
+
+_FIELDS = ("data", "networks", "macs_ratios", "params_ratios", "train", "search", "seed")
 
 
 def train_policy(config: Any, workdir: str | os.PathLike, overwrite: bool = False) -> Policy:
@@ -53,18 +55,22 @@ def train_policy(config: Any, workdir: str | os.PathLike, overwrite: bool = Fals
         MissingExtraError: TF-Agents is not installed.
     """
     require("sac")
+    require_fields(config, _FIELDS)
     budgets = [Budget(macs_ratio=ratio) for ratio in config.macs_ratios]
     budgets += [Budget(params_ratio=ratio) for ratio in config.params_ratios]
     networks = [_parsed(text, config.data) for text in config.networks]
     used = dict.fromkeys(data for _, data in networks)
     splits = {name: load_splits(config.data[name]) for name in used}
     models = [_network(name, splits[data], config.seed) for name, data in networks]
-    data = [part for name in sorted(splits) for part in (splits[name].train, splits[name].reward)]
+    parts = [part for name in sorted(splits) for part in (splits[name].train, splits[name].reward)]
     settings = {"config": plain(config.to_dict()), "policy": True}
     graphs = [LayerGraph.from_model(model) for model in models]
     _check(config, graphs, budgets)
+    for name, data in networks:
+        if not _is_file(name):
+            check_training(config.train, splits[data], epochs=1)
     fingerprints = [graph.fingerprint for graph in graphs]
-    key = identity(models[0], fingerprints[0], data, settings)
+    key = identity(models[0], fingerprints[0], parts, settings)
     others = zip(models[1:], fingerprints[1:], strict=True)
     key["model"] = " ".join([key["model"], *(identity(*o, [], {})["model"] for o in others)])
     files = [f"dense_{number}.keras" for number in range(len(models))]

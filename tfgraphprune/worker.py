@@ -80,7 +80,7 @@ def run_in_worker(
                 )
             try:
                 _serve(ours, callbacks, step)
-            except EOFError:
+            except _Died:
                 raise RuntimeError(_obituary(step, process.wait())) from None
             except BaseException:
                 process.terminate()
@@ -90,23 +90,31 @@ def run_in_worker(
         return unpack(folder / "result")
 
 
+class _Died(Exception):
+    """The worker has ended."""
+
+
 def _serve(connection: Connection, callbacks: Mapping[str, Callable], step: str) -> None:
     """Run callbacks until the worker says that it is done.
 
     Raises:
-        EOFError: it ended without a word.
+        _Died: it ended without a word.
     """
     while True:
         try:
             kind, *content = connection.recv()
-        except ConnectionResetError:
-            raise EOFError from None
+        except (EOFError, ConnectionResetError):
+            raise _Died from None
         if kind == "done":
             return
         if kind == "error":
             raise _error(step, *content)
         name, arguments = content
-        connection.send(callbacks[name](*arguments))
+        answer = callbacks[name](*arguments)
+        try:
+            connection.send(answer)
+        except BrokenPipeError:
+            raise _Died from None
 
 
 def _error(step: str, name: str, message: str, trace: str) -> Exception:

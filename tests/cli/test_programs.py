@@ -192,6 +192,10 @@ REFUSED = {
         ["compress", "--config=digits"],
         "tfgraphprune compress: the flag --workdir is missing: see --help.",
     ),
+    "empty flag": (
+        ["compress", "--config=digits", "--workdir="],
+        "tfgraphprune compress: the flag --workdir is missing: see --help.",
+    ),
     "unknown flag": (
         ["inspect", "--modle=m"],
         "tfgraphprune inspect: Unknown command line flag 'modle'. Did you mean: model ?",

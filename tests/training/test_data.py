@@ -1,5 +1,7 @@
 """Data sets: disjoint parts, fixed splits, offline loading."""
 
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -84,6 +86,30 @@ def test_tfds_refuses_what_it_cannot_do(mock_cifar, tmp_path):
         load_tfds("cifar10", reward_examples=30)
     with pytest.raises(tgp.UserError, match="no data folder"):
         load_tfds("cifar10", tmp_path / "none", download=False)
+    with pytest.raises(tgp.UserError, match="with one class each, but its examples are"):
+        load_tfds("ag_news_subset", reward_examples=10)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (("train",), "must have the splits train and test, but has train"),
+        (("train", "test"), "need 49152.0 GB of memory"),
+    ],
+)
+def test_tfds_refuses_what_it_would_fetch_in_vain(parts, message):
+    features = pytest.importorskip("tensorflow_datasets").features
+    info = types.SimpleNamespace(
+        supervised_keys=("picture", "kind"),
+        features={
+            "picture": features.Image(shape=(64, 32, 3)), "kind": features.ClassLabel(num_classes=7)
+        },
+        splits={name: types.SimpleNamespace(num_examples=10**9) for name in parts},
+    )  # fmt: skip
+    with pytest.raises(tgp.UserError, match=message):
+        data._classes("this", info, features)
+    info.splits = {}  # not known before it is fetched
+    assert data._classes("this", info, features) == 7
 
 
 def test_missing_tfds_names_the_extra(run_python):

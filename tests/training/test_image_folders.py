@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import struct
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import tensorflow as tf
 import tfgraphprune as tgp
 from tfgraphprune import experiment
 from tfgraphprune.cli.config_flag import load_config
+from tfgraphprune.training.augment import check_augmentation
 from tfgraphprune.training.data import load_digits
 from tfgraphprune.training.image_folders import load_image_folder
 
@@ -119,6 +121,39 @@ def test_a_copy_of_an_image_is_in_no_other_part(own_copy, images):
     assert all(name.startswith("train/") for name in splits.files["left_out"])
 
 
+def test_files_of_all_kinds_are_read_in_grey_and_in_colour(own_copy):
+    """A bitmap of 24 bits; the first picture of a GIF; white photographs stay in range."""
+    white = np.full((375, 500, 3), 255, np.uint8)
+    (own_copy / "one" / "white.png").write_bytes(tf.io.encode_png(white).numpy())
+    header = b"BM" + struct.pack(
+        "<IHHIIiiHHIIiiII", 102, 0, 0, 54, 40, 4, 4, 1, 24, 0, 48, 0, 0, 0, 0
+    )
+    (own_copy / "one" / "blue.bmp").write_bytes(header + bytes([255, 0, 0]) * 16)
+    gif = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;"
+    (own_copy / "one" / "dot.gif").write_bytes(gif)
+    for channels, blue in ((1, [29 / 255]), (3, [0, 0, 1])):
+        splits = load_image_folder(own_copy, 64, channels=channels)
+        found = {
+            name: image
+            for part, names in splits.files["files"].items()
+            for name, image in zip(names, getattr(splits, part)[0], strict=True)
+        }
+        assert len(found) == 63 and max(image.max() for image in found.values()) == 1
+        np.testing.assert_allclose(found["one/blue.bmp"][0, 0], blue, atol=5e-3)
+        check_augmentation("rand_augment" if channels == 3 else None, splits.train, 3)
+
+
+def test_hidden_folders_are_passed_over_and_links_followed(own_copy, tmp_path):
+    shutil.copytree(own_copy / "zero", own_copy / "one" / ".thumbnails")
+    shutil.move(own_copy / "zero", tmp_path / "elsewhere")
+    (own_copy / "zero").mkdir()
+    (own_copy / "zero" / "batch").symlink_to(tmp_path / "elsewhere")
+    (own_copy / "zero" / "round").symlink_to(own_copy / "zero")
+    splits = load_image_folder(own_copy, 8)
+    names = {name for names in _files(splits).values() for name in names}
+    assert len(names) == 60 and sum(name.startswith("zero/batch/") for name in names) == 20
+
+
 def _empty(folder):
     for name in CLASSES[1:]:
         shutil.rmtree(folder / name)
@@ -203,3 +238,8 @@ def test_a_config_names_a_folder_and_the_run_records_the_split(photos, tmp_path)
 def test_a_config_without_the_folder_is_refused():
     with pytest.raises(tgp.UserError, match="must name the image folder"):
         experiment.load_splits(_config("").data)
+    config = _config("photos").data
+    with config.unlocked():
+        del config.image_size
+    with pytest.raises(tgp.UserError, match="image_size must be"):
+        experiment.load_splits(config)

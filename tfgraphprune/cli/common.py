@@ -142,7 +142,7 @@ def _parse(program: Program, argv: Sequence[str]) -> list[str]:
         if name in flags.FLAGS and flags.FLAGS[name].present and name not in program.flags:
             raise UserError(f"{program.name} takes no flag --{name}: see --help.")
     for name in program.required:
-        if flags.FLAGS[name].value is None:
+        if flags.FLAGS[name].value in (None, ""):
             raise UserError(f"the flag --{name} is missing: see --help.")
     return rest
 

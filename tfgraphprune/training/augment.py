@@ -11,7 +11,13 @@ import tensorflow as tf
 
 from tfgraphprune.batches import Data, is_dataset, length, rows_of, tuples_of
 from tfgraphprune.errors import UserError
-from tfgraphprune.training.keras_cv_layers import cutmix, mixup, rand_augment, require_keras_cv
+from tfgraphprune.training.keras_cv_layers import (
+    ROUNDING,
+    cutmix,
+    mixup,
+    rand_augment,
+    require_keras_cv,
+)
 from tfgraphprune.training.labels import one_hot
 
 _CHECKED_EXAMPLES = 256
@@ -245,7 +251,7 @@ def _check_range(augment: str | None, images: Any) -> None:
     if not resolve_augmentation(augment).unit_range:
         return
     first = images[:_CHECKED_EXAMPLES]
-    if first.min() < 0 or first.max() > 1:
+    if first.min() < -ROUNDING or first.max() > 1 + ROUNDING:
         raise UserError(
             f"augment={augment!r} takes images in [0, 1], but these lie in "
             f"[{first.min()}, {first.max()}]: scale them, with a Rescaling layer in the model."

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from tfgraphprune.batches import Data, is_dataset, length, rows_of, sparse_label
 from tfgraphprune.errors import MissingExtraError, UserError
 
 Arrays = tuple[np.ndarray, np.ndarray]
+
+_TFDS_PARTS = ("train", "test")
+_MEMORY_SHARE = 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,19 +93,23 @@ def load_tfds(
     if data_dir is not None and not download and not Path(data_dir).is_dir():
         raise UserError(f"there is no data folder {data_dir}: give the folder, or allow download.")
     try:
-        parts, info = tfds.load(
+        info = tfds.builder(name, data_dir=data_dir).info
+        classes = _classes(name, info, tfds.features)
+        parts = tfds.load(
             name,
-            split=["train", "test"],
+            split=list(_TFDS_PARTS),
             data_dir=data_dir,
             download=download,
-            with_info=True,
             as_supervised=True,
             shuffle_files=False,
         )
+    except UserError:
+        raise
     except Exception as error:
+        reason = next(iter(str(error).splitlines()), repr(error))
         raise UserError(
-            f"TensorFlow Datasets can't load {name!r} ({str(error).splitlines()[0]}): check the "
-            "name, and that data_dir holds it where there is no network."
+            f"TensorFlow Datasets can't load {name!r} ({reason}): check the name, and that "
+            "data_dir holds it where there is no network."
         ) from error
     (images, labels), test = (_decode(part) for part in parts)
     if not 0 < reward_examples < len(images):
@@ -111,7 +119,44 @@ def load_tfds(
         )
     train = (images[:-reward_examples], labels[:-reward_examples])
     reward = (images[-reward_examples:], labels[-reward_examples:])
-    return Splits(name, train, reward, test, info.features["label"].num_classes)
+    return Splits(name, train, reward, test, classes)
+
+
+def _classes(name: str, info: Any, kinds: Any) -> int:
+    """How many classes a data set has, refused before it is fetched if it has no images of them."""
+    keys = info.supervised_keys if isinstance(info.supervised_keys, tuple) else ()
+    image, label = (info.features[key] for key in keys[:2]) if len(keys) >= 2 else (None, None)
+    if not isinstance(image, kinds.Image) or not isinstance(label, kinds.ClassLabel):
+        raise UserError(
+            f"{name!r} must be a data set of images with one class each, but its examples are "
+            f"{', '.join(info.features)}: pass a tf.data.Dataset to tfgraphprune.compress."
+        )
+    missing = [part for part in _TFDS_PARTS if info.splits and part not in info.splits]
+    if missing:
+        raise UserError(
+            f"{name!r} must have the splits {' and '.join(_TFDS_PARTS)}, but has "
+            f"{', '.join(info.splits)}: pass a tf.data.Dataset to tfgraphprune.compress."
+        )
+    if info.splits and None not in image.shape:
+        count = sum(info.splits[part].num_examples for part in _TFDS_PARTS)
+        check_memory(count, image.shape)
+    return int(label.num_classes)
+
+
+def check_memory(count: int, shape: Sequence[int]) -> None:
+    """Refuse more float32 images than the machine holds.
+
+    Raises:
+        UserError: they need more than four fifths of its memory.
+    """
+    needed = 4.0 * count * math.prod(shape)
+    there = float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
+    if needed > _MEMORY_SHARE * there:
+        raise UserError(
+            f"{count} images of {shape[0]}x{shape[1]} need {needed / 1e9:.1f} GB of memory, but "
+            f"there are {there / 1e9:.1f}: choose a smaller image_size of a folder, or pass a "
+            "tf.data.Dataset to tfgraphprune.compress."
+        )
 
 
 def split_reward(data: Data, share: float, seed: int) -> tuple[Data, Data]:
@@ -187,12 +232,17 @@ def _batches_each_pass(data: Data) -> int | None:
 
 
 def _decode(part: Any) -> Arrays:
-    pairs = list(part.as_numpy_iterator())
-    shapes = {image.shape for image, _ in pairs}
-    if len(shapes) > 1:
-        raise UserError(
-            f"images of one size are needed, but those of the data set have {len(shapes)}, such as "
-            f"{sorted(shapes)[:2]}: write them into a folder of images, which are scaled."
-        )
-    images = np.stack([image for image, _ in pairs]).astype(np.float32) / 255
-    return images, np.array([label for _, label in pairs], np.int64)
+    images, labels = list[np.ndarray](), list[int]()
+    for image, label in part.as_numpy_iterator():
+        if images and image.shape != images[0].shape:
+            raise UserError(
+                "images of one size are needed, but those of the data set have several, such as "
+                f"{images[0].shape} and {image.shape}: write them into a folder of images, which "
+                "are scaled."
+            )
+        images.append(image)
+        labels.append(label)
+    scaled = np.empty((len(images), *images[0].shape), np.float32)
+    for number, image in enumerate(images):
+        np.divide(image, np.float32(255), out=scaled[number], dtype=np.float32)
+    return scaled, np.array(labels, np.int64)

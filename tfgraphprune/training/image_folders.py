@@ -11,15 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfgraphprune.errors import UserError
-from tfgraphprune.training.data import Arrays, Splits, hold_out
+from tfgraphprune.training.data import Arrays, Splits, check_memory, hold_out
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 """Files that are read; of an animation, the first picture."""
 
 _PARTS = {"train": "train", "reward": "val", "test": "test"}
 """The parts of a data set, and the folders in which a user may keep them."""
-
-_MEMORY_SHARE = 0.8
 
 _Labelled = dict[str, int]
 """Files by path within the folder, with their classes."""
@@ -68,7 +66,7 @@ def load_image_folder(
             f"the class {classes[min(lacking)]!r} in {folder} has no training images left: give it "
             "more images."
         )
-    _check_memory(sum(map(len, parts.values())), size, channels)
+    check_memory(sum(map(len, parts.values())), (*size, channels))
     arrays = {name: _read(folder, files, size, channels) for name, files in parts.items()}
     files = {
         "folder": str(folder),
@@ -127,7 +125,7 @@ def _listed(folder: Path) -> tuple[list[str], dict[str, _Labelled], list[str]]:
                     f"{place} has a class {each.name!r} that {given['train']} has not: "
                     "give training images of it, or take it away."
                 )
-            for file in sorted(p for p in each.rglob("*") if p.is_file()):
+            for file in _files(each):
                 name = file.relative_to(folder).as_posix()
                 if file.suffix.lower() in SUFFIXES and not file.name.startswith("."):
                     found[part][name] = classes.index(each.name)
@@ -136,6 +134,20 @@ def _listed(folder: Path) -> tuple[list[str], dict[str, _Labelled], list[str]]:
         if not found[part]:
             raise UserError(f"{place} has no images ({', '.join(SUFFIXES)}) in its folders.")
     return classes, found, ignored
+
+
+def _files(path: Path) -> list[Path]:
+    """The files in a folder and in those inside it, hidden folders left out, links followed."""
+    found, seen = [], set[str]()
+    for place, inside, names in os.walk(path, followlinks=True):
+        inside[:] = [name for name in inside if not name.startswith(".")]
+        real = os.path.realpath(place)
+        if real in seen:  # a link leads back
+            inside.clear()
+            continue
+        seen.add(real)
+        found += [Path(place, name) for name in names]
+    return sorted(file for file in found if file.is_file())
 
 
 def _folders(path: Path) -> list[Path]:
@@ -150,7 +162,7 @@ def _drop_copies(folder: Path, parts: dict[str, _Labelled]) -> dict[str, str]:
     first, copies = dict[str, str](), dict[str, str]()
     for part in ("test", "reward", "train"):
         for name in list(parts.get(part, ())):
-            digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            digest = hashlib.sha256(_content(folder / name)).hexdigest()
             if digest in first:
                 copies[name] = first[digest]
                 del parts[part][name]
@@ -181,28 +193,38 @@ def _completed(
     return {part: parts[part] for part in _PARTS}
 
 
-def _check_memory(count: int, size: Sequence[int], channels: int) -> None:
-    needed = 4.0 * count * size[0] * size[1] * channels
-    there = float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
-    if needed > _MEMORY_SHARE * there:
-        raise UserError(
-            f"{count} images of {size[0]}x{size[1]} need {needed / 1e9:.1f} GB of memory, but "
-            f"there are {there / 1e9:.1f}: choose a smaller image_size, or pass a tf.data.Dataset "
-            "to tfgraphprune.compress."
-        )
-
-
 def _read(folder: Path, files: _Labelled, size: Sequence[int], channels: int) -> Arrays:
-    def decode(content: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_image(content, channels, tf.float32, expand_animations=False)
-        return tf.image.resize(image, size, antialias=True)
-
     images = np.empty((len(files), *size, channels), np.float32)
     for number, name in enumerate(files):
+        content = _content(folder / name)
         try:
-            images[number] = decode(tf.constant((folder / name).read_bytes())).numpy()
-        except (tf.errors.OpError, OSError) as error:
-            raise UserError(
-                f"{folder / name} can't be read as an image: replace it, or take it away."
-            ) from error
+            image = tf.image.resize(_decoded(content, channels), size, antialias=True)
+        except tf.errors.OpError as error:
+            raise _unreadable(folder / name, error) from error
+        images[number] = np.clip(image, 0, 1)  # resizing rounds
     return images, np.array(list(files.values()), np.int64)
+
+
+def _decoded(content: bytes, channels: int) -> tf.Tensor:
+    """Pixels in [0, 1]; TensorFlow reads these two kinds in channels of their own only."""
+    own = content.startswith((b"BM", b"GIF8"))
+    image = tf.io.decode_image(content, 0 if own else channels, tf.float32, expand_animations=False)
+    if own:
+        image = image[..., :3]  # no alpha
+        if image.shape[-1] > channels:
+            return tf.image.rgb_to_grayscale(image)
+        if image.shape[-1] < channels:
+            return tf.image.grayscale_to_rgb(image)
+    return image
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> UserError:
+    reason = next(iter(str(error).splitlines()), repr(error))
+    return UserError(f"{file} can't be read as an image ({reason}): replace it, or take it away.")

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfgraphprune.errors import MissingExtraError
 
-_ROUNDING = 1e-3
+ROUNDING = 1e-3
 """How far resized images may leave [0, 1]."""
 
 
@@ -35,6 +35,9 @@ def rand_augment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 def cutmix(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """KerasCV's CutMix (Yun et al., ICCV 2019): patches of other images of the batch.
 
+    Of a patch that crosses the border the part inside counts, as in the paper's code; KerasCV's own
+    labels count all of it.
+
     Args:
         images: `[b, h, w, c]`.
         labels: float `[b, k]`, mixed as the areas are.
@@ -43,7 +46,16 @@ def cutmix(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Te
     Raises:
         MissingExtraError: KerasCV is not installed.
     """
-    return _mixing("CutMix")(images, labels, seed)
+    count = tf.shape(images)[0]
+    own = tf.reshape(tf.range(count, dtype=tf.float32), [-1, 1, 1, 1])
+    origins = tf.zeros_like(images[..., :1], tf.float32) + own
+    both = tf.concat([tf.cast(images, tf.float32), origins], -1)
+    mixed, _ = _mixing("CutMix")(both, labels, seed)
+    foreign = mixed[..., -1:] - own  # in the patch, how much further the other image's number is
+    share = tf.reduce_mean(tf.cast(foreign != 0, labels.dtype), [1, 2])
+    high, low = tf.reduce_max(foreign, [1, 2, 3]), tf.reduce_min(foreign, [1, 2, 3])
+    others = tf.gather(labels, tf.range(count) + tf.cast(tf.where(high > 0, high, low), tf.int32))
+    return mixed[..., :-1], (1 - share) * labels + share * others
 
 
 def mixup(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -91,8 +103,8 @@ def _rand_augment() -> Callable[..., Any]:
             "rand_augment takes images in [0, 1]: scale them, with a Rescaling layer in the model."
         )
         held = [
-            tf.debugging.assert_less_equal(tf.reduce_max(images), 1.0 + _ROUNDING, said),
-            tf.debugging.assert_greater_equal(tf.reduce_min(images), -_ROUNDING, said),
+            tf.debugging.assert_less_equal(tf.reduce_max(images), 1.0 + ROUNDING, said),
+            tf.debugging.assert_greater_equal(tf.reduce_min(images), -ROUNDING, said),
         ]
         with tf.control_dependencies(held):
             spec = tf.TensorSpec(images.shape[1:], tf.float32)
