@@ -68,8 +68,19 @@ def used_positions(value: np.ndarray, axis: int, blocks: int) -> np.ndarray:
         axis: which of its axes.
         blocks: 1, or the number of blocks of the last axis that read other channels each.
     """
+    return position_sums(value != 0, axis, blocks) > 0
+
+
+def position_sums(value: np.ndarray, axis: int, blocks: int) -> np.ndarray:
+    """The sum of a weight at each position of an axis, over all blocks.
+
+    Args:
+        value: the weight.
+        axis: which of its axes.
+        blocks: 1, or the number of blocks of the last axis that read other channels each.
+    """
     if blocks == 1:
-        return (value != 0).any(tuple(a for a in range(value.ndim) if a != axis))
-    parts = (value != 0).reshape(*value.shape[:-1], blocks, -1)
+        return value.sum(tuple(a for a in range(value.ndim) if a != axis))
+    parts = value.reshape(*value.shape[:-1], blocks, -1)
     kept = (axis, parts.ndim - 2)
-    return parts.any(tuple(a for a in range(parts.ndim) if a not in kept)).T.ravel()
+    return parts.sum(tuple(a for a in range(parts.ndim) if a not in kept)).T.ravel()

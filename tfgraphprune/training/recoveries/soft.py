@@ -1,4 +1,4 @@
-"""Soft filter pruning: filters are zeroed after each epoch, and go on training."""
+"""Soft filter pruning: channels are silenced after each epoch, and go on training."""
 
 from __future__ import annotations
 
@@ -8,25 +8,30 @@ from typing import Any
 import numpy as np
 import tf_keras as keras
 
-from tfgraphprune.graph.axes import silence
+from tfgraphprune.graph.axes import position_sums
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.composition import carried_over
-from tfgraphprune.pruning.criteria import l2
 from tfgraphprune.pruning.masking import copy_model
 from tfgraphprune.pruning.plan import PruningPlan, most_important
 from tfgraphprune.pruning.tasks import compile_alike
 from tfgraphprune.training.finetune import finetune
+from tfgraphprune.training.kernel_masks import KernelMasks
 from tfgraphprune.training.recoveries.base import Recovered, RecoveryCase
 
 
 def soft(case: RecoveryCase) -> Recovered:
-    """Train the whole network, zeroing the filters of least L2 norm after each epoch; then cut.
+    """Train the whole network, silencing the channels of least L2 norm after each epoch; then cut.
 
     He et al., "Soft Filter Pruning for Accelerating Deep Convolutional Neural Networks", IJCAI
-    2018, over coupled channels: a channel's filters in all layers of its group are ranked and
-    zeroed together. How many stay is the plan's, which ones is decided anew after each epoch.
-    The paper does so for 200 epochs; here it is the first half of them, and the cut network is
-    fine-tuned in the second, as filters do not fade away in a short training.
+    2018, over coupled channels. How many stay is the plan's, which ones is decided anew after each
+    epoch; a channel that was silenced has to grow back to win a place. The paper does so for 200
+    epochs; here it is the first half of them, and the cut network is fine-tuned in the second, as
+    channels do not fade away in a short training.
+
+    The paper zeroes a channel's filter; here it is what reads the channel, in all layers of its
+    group. Before a BatchNorm a filter of zeros has no variance, so that its gradients are up to
+    `1 / sqrt(epsilon)` as large as others': filters came back within an epoch at up to sixteen
+    times the norm of the others, which then went in their place, and training undid itself.
     """
     epochs = case.settings.epochs
     if not epochs:
@@ -35,16 +40,16 @@ def soft(case: RecoveryCase) -> Recovered:
     compile_alike(whole, case.graph.model)
     graph = LayerGraph.from_model(whole)
     plan = carried_over(case.plan, case.graph, graph)
-    zeroing = ZeroFilters(graph, {name: len(kept) for name, kept in plan.kept.items()})
+    masks = SoftMasks(graph, {name: len(kept) for name, kept in plan.kept.items()})
     arguments = case.training(epochs - epochs // 2, "soft")
-    rows = finetune(whole, case.train_data, callbacks=(zeroing,), **arguments)
-    chosen = PruningPlan(zeroing.choose(), graph.fingerprint)
+    rows = finetune(whole, case.train_data, callbacks=(masks,), **arguments)
+    chosen = PruningPlan(masks.choose(), graph.fingerprint)
     chosen = carried_over(chosen, graph, case.graph)
     return case.train(case.cut(whole, chosen), epochs // 2, chosen, rows)
 
 
-class ZeroFilters(keras.callbacks.Callback):
-    """Zeroes the least important filters at the end of each epoch.
+class SoftMasks(keras.callbacks.Callback):
+    """Zeroes what reads the least important channels, at the end of each epoch.
 
     Args:
         graph: of the network in training, or what a copy of it in another precision is trained for.
@@ -53,37 +58,42 @@ class ZeroFilters(keras.callbacks.Callback):
 
     def __init__(self, graph: LayerGraph, counts: Mapping[str, int]):
         super().__init__()
-        self._whole = graph.model
         self._graph = graph
         self._counts = counts
+        self._masks = KernelMasks(graph)
 
     def choose(self) -> dict[str, tuple[int, ...]]:
-        """The channels that stay by the weights of now; zeroed ones come last."""
-        importance = l2(self._graph)
+        """The channels that stay by the weights of now; those that were zeroed lack some."""
+        importance = coupled_l2(self._graph)
         return {
             name: most_important(importance[name], count) for name, count in self._counts.items()
         }
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Zero what is not chosen, in the kernels and biases that make the channels."""
-        trained = getattr(self.model, "student", self.model)
-        if trained is None or trained is self._whole:
-            self._zero()
-            return
-        self._whole.set_weights(trained.get_weights())
-        self._zero()
-        trained.set_weights(self._whole.get_weights())
+        """Zero what reads the channels that are not chosen."""
+        whole = self._graph.model
+        trained: Any = getattr(self.model, "student", self.model)
+        copied = trained is not None and trained is not whole
+        if copied:
+            whole.set_weights(trained.get_weights())
+        self._masks.set({name: np.array(kept) for name, kept in self.choose().items()})
+        self._masks.apply()
+        if copied:
+            trained.set_weights(whole.get_weights())
 
-    def _zero(self) -> None:
-        for name, kept in self.choose().items():
-            group = self._graph.group(name)
-            removed = np.setdiff1d(np.arange(group.size), kept)
-            makers = {axis.path for axis in group.axes if axis.role == "out"}
-            for axis in group.axes:
-                variable = self._graph.variable(axis) if axis.weight >= 0 else None
-                bias = axis.path in makers and axis.role == "through"
-                if variable is None or not (axis.role == "out" or bias):
-                    continue
-                positions = axis.positions[removed].ravel()
-                factor = silence(None, variable.shape, axis.axis, axis.blocks, positions)
-                variable.assign(variable * factor)
+
+def coupled_l2(graph: LayerGraph) -> dict[str, np.ndarray]:
+    """Of each channel, the L2 norm of all kernels' slices that make it or read it.
+
+    As in DepGraph (Fang et al., CVPR 2023), without its scaling.
+    """
+    found = {}
+    for group in graph.channel_groups:
+        total = np.zeros(group.size)
+        for axis in group.axes:
+            value = graph.variable(axis).numpy() if axis.role in ("in", "out") else np.zeros(1)
+            if value.ndim > 1:
+                squares = position_sums(np.square(value), axis.axis, axis.blocks)
+                total += squares[axis.positions].sum(1)
+        found[group.name] = np.sqrt(total)
+    return found
