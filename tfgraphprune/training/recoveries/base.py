@@ -89,7 +89,7 @@ class RecoveryCase:
         """The model whose outputs are learned from, or `None`."""
         return self.dense if self.settings.distill else None
 
-    def cut(self, model: Any = None, plan: PruningPlan | None = None) -> Any:
+    def cut(self, model: Any = None, plan: PruningPlan | None = None, trained: bool = False) -> Any:
         """The pruned model, its BatchNorm statistics estimated again.
 
         Args:
@@ -97,6 +97,8 @@ class RecoveryCase:
                 of layers may have been taken apart. The pruned one is of the class of the graph's,
                 and compiled like it, all the same.
             plan: for the graph, by default the case's.
+            trained: whether it was trained without the channels that go, so that its statistics,
+                of all training data, are better than those of the few images for calibration.
         """
         plan = plan or self.plan
         if model is None:
@@ -104,7 +106,8 @@ class RecoveryCase:
         else:
             plan = carried_over(plan, self.graph, LayerGraph.from_model(model))
             small = assembled(self.graph.model, prune(model, plan))
-        reestimate_batchnorm(small, self.calibration)
+        if not trained:
+            reestimate_batchnorm(small, self.calibration)
         return small
 
     def train(

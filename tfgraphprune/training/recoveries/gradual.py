@@ -44,9 +44,8 @@ def gradual(case: RecoveryCase) -> Recovered:
             )
     if not case.settings.epochs:
         return Recovered(case.cut(), case.plan)
-    trained, rows = _shrink(case)
-    # The moving averages still remember the channels that went.
-    return Recovered(case.cut(trained), case.plan, rows)
+    found, rows = _shrink(case)
+    return Recovered(case.cut(found, trained=True), case.plan, rows)
 
 
 def unmasked(graph: LayerGraph) -> dict[str, str]:
