@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from tfgraphprune.errors import UserError
 from tfgraphprune.settings.checks import is_integer, is_number, one_of, positive_integer
 
@@ -161,15 +159,16 @@ def _class_weights(given: Any) -> dict[int, float] | None:
     """Weights by class index, given like that or in the order of the classes."""
     if given is None:
         return None
+    given = given.tolist() if hasattr(given, "tolist") else given  # an array
     if isinstance(given, Mapping):
         pairs = list(given.items())
-    elif isinstance(given, Sequence | np.ndarray) and not isinstance(given, str):
+    elif isinstance(given, Sequence) and not isinstance(given, str):
         pairs = list(enumerate(given))
     else:
         raise UserError(f"class_weight must hold a weight by class index, not {given!r}.")
     found = {}
     for pair in pairs:  # those of scikit-learn are NumPy's numbers
-        index, weight = (v.item() if isinstance(v, np.generic) else v for v in pair)
+        index, weight = (v.item() if hasattr(v, "item") else v for v in pair)
         if not is_integer(index) or index < 0:
             raise UserError(f"classes in class_weight are whole numbers from 0, not {index!r}.")
         if not is_number(weight) or not 0 <= weight < float("inf"):
