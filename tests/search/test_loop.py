@@ -171,7 +171,8 @@ def test_sigkill_at_random_moments_changes_nothing(tmp_path):
     with pytest.raises(Stopped):
         search(expected, evaluations=4000)
     assert 40 <= done < 4000
-    assert problem.rewarded == expected.rewarded[-len(problem.rewarded) :]
+    # A kill between a checkpoint and the note that it is there has one evaluation done again.
+    assert problem.rewarded in (expected.rewarded[-20:], expected.rewarded[-21:-1])
 
 
 def _newest(folder):
