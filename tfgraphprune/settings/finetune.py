@@ -13,7 +13,7 @@ from tfgraphprune.settings.checks import is_integer, is_number, one_of, positive
 RECOVERIES = ("one_shot", "gradual", "soft", "reconstruct", "refill", "scratch_e", "scratch_b")
 GRADUAL_SCHEDULES = ("polynomial", "constant")
 OPTIMIZERS = ("sgd", "adam")
-_FLOAT32 = ("gradual", "refill")
+BY_TFMOT = ("gradual", "refill")
 """Recoveries by tfmot, whose wrappers know no other precision."""
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -136,7 +136,7 @@ class FineTune:
         one_of("optimizer", self.optimizer, (None, *OPTIMIZERS))
         one_of("augment", self.augment, AUGMENTATIONS)
         one_of("precision", self.precision, PRECISIONS)
-        if self.precision != "float32" and self.recovery in _FLOAT32:
+        if self.precision != "float32" and self.recovery in BY_TFMOT:
             raise UserError(
                 f"recovery={self.recovery!r} trains tfmot's wrappers, which compute in float32, "
                 f"so precision can't be {self.precision!r}: leave it out."

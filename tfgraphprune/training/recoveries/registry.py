@@ -10,6 +10,7 @@ from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.keras3 import is_keras3_model
 from tfgraphprune.legacy_keras import serves_tf_keras
 from tfgraphprune.settings import FineTune
+from tfgraphprune.settings.finetune import BY_TFMOT
 from tfgraphprune.training.finetune import check_settings
 from tfgraphprune.training.objectives import check_losses_stay, has_own_step
 from tfgraphprune.training.precision import check_float32
@@ -34,8 +35,6 @@ RECOVERIES: Mapping[str, Recovery] = {
 _OWN_LOOP = ("gradual", "soft", "refill")
 """Recoveries that steer the training of the whole network themselves."""
 
-_BY_TFMOT = ("gradual", "refill")
-
 
 def check_recovery(settings: FineTune, model: Any, fit_fn: FitFn | None) -> None:
     """Refuse what a recovery would have to pass over, before long work starts.
@@ -57,9 +56,9 @@ def check_recovery(settings: FineTune, model: Any, fit_fn: FitFn | None) -> None
             f"recovery={settings.recovery!r} steers the training of the whole network itself, so "
             f"it can't use {own}: use another recovery."
         )
-    if settings.recovery in _BY_TFMOT and settings.epochs:
+    if settings.recovery in BY_TFMOT and settings.epochs:
         check_float32(model, f"recovery={settings.recovery!r}")
-    if not serves_tf_keras() and settings.recovery in _BY_TFMOT and settings.epochs:
+    if not serves_tf_keras() and settings.recovery in BY_TFMOT and settings.epochs:
         check_losses_stay(model, f"recovery={settings.recovery!r} beside Keras 3")
 
 
