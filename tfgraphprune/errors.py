@@ -21,3 +21,9 @@ class MissingExtraError(UserError):
             f"{step} needs the package {package!r}, which is not installed: "
             f"run pip install 'tfgraphprune[{extra}]'."
         )
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says first, or its kind where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next(filter(None, lines), type(error).__name__)

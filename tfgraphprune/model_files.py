@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import tf_keras as keras
 
-from tfgraphprune.errors import UserError
+from tfgraphprune.errors import UserError, first_line
 from tfgraphprune.keras3 import load_keras3
 from tfgraphprune.legacy_keras import serves_tf_keras
 
@@ -49,9 +49,8 @@ def load_model(path: str | os.PathLike, allow_lambda: bool = False) -> Any:
     except UserError:
         raise
     except Exception as error:
-        detail = str(error).strip().splitlines()
         raise UserError(
-            f"tf_keras can't load {path} ({detail[0] if detail else type(error).__name__}): "
+            f"tf_keras can't load {path} ({first_line(error)}): "
             "register custom layers with keras.saving.register_keras_serializable, and save the "
             "file with tf_keras."
         ) from error

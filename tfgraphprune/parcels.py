@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from tfgraphprune.errors import UserError
+from tfgraphprune.errors import UserError, first_line
 from tfgraphprune.keras3 import is_keras3_model, load_keras3
 
 _CONTENT = "content.pickle"
@@ -142,9 +142,7 @@ def _read(kind: str, path: Path) -> Any:
     try:
         return keras.models.load_model(path, compile=False, safe_mode=False)
     except Exception as error:
-        detail = str(error).strip().splitlines()
         raise UserError(
-            "a worker process can't load the model "
-            f"({detail[0] if detail else type(error).__name__}): put custom layers into a module "
-            f"that can be imported, or {_INSTEAD}"
+            f"a worker process can't load the model ({first_line(error)}): put custom layers into "
+            f"a module that can be imported, or {_INSTEAD}"
         ) from error

@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfgraphprune.errors import UserError
+from tfgraphprune.errors import UserError, first_line
 from tfgraphprune.graph.dialects import dialect_of
 from tfgraphprune.graph.dialects.base import StoredCall
 from tfgraphprune.graph.labels import Shape
@@ -86,10 +86,9 @@ def read_model(model: Any) -> Program:
     try:
         return opened(call, [tuple(t.shape[1:]) for t in call.inputs])
     except Exception as error:
-        detail = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"the subclassed model {model.name!r} can't be traced on symbolic inputs ({detail}): "
-            "express it with the functional API."
+            f"the subclassed model {model.name!r} can't be traced on symbolic inputs "
+            f"({first_line(error)}): express it with the functional API."
         ) from error
 
 

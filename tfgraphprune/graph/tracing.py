@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfgraphprune.errors import UserError
+from tfgraphprune.errors import UserError, first_line
 from tfgraphprune.graph.composites import is_composite, opened, read_model, reads_variable
 from tfgraphprune.graph.constraints import settle
 from tfgraphprune.graph.labels import Labels, per_channel
@@ -83,8 +83,7 @@ class _Tracing:
             try:
                 inside = fused(opened(call, [labels.shape for labels in inputs]))
             except Exception as error:  # whatever a user's code may raise
-                detail = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                reason = f"can't be followed inside: {detail}"
+                reason = f"can't be followed inside: {first_line(error)}"
             else:
                 return self._enter(call, inputs, inside)
         return self._follow(call, inputs, first, reason)

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from tfgraphprune.errors import UserError
+from tfgraphprune.errors import UserError, first_line
 
 
 def is_keras3_model(model: Any) -> bool:
@@ -37,11 +37,9 @@ def load_keras3(path: str | os.PathLike, allow_lambda: bool = False) -> Any:
     try:
         return keras.models.load_model(path, compile=False, safe_mode=not allow_lambda)
     except Exception as error:
-        detail = str(error).strip().splitlines()
         raise UserError(
-            f"Keras {keras.__version__} can't load {path} "
-            f"({detail[0] if detail else type(error).__name__}): register custom layers with "
-            "keras.saving.register_keras_serializable."
+            f"Keras {keras.__version__} can't load {path} ({first_line(error)}): register custom "
+            "layers with keras.saving.register_keras_serializable."
         ) from error
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tf_keras as keras
 
-from tfgraphprune.errors import UserError
+from tfgraphprune.errors import UserError, first_line
 from tfgraphprune.keras3.layers import Unsupported, is_stateless, twin_layer
 from tfgraphprune.keras3.models import check_functional
 from tfgraphprune.keras3.operations import twin_operation
@@ -119,7 +119,7 @@ class _Builder:
         except Unsupported as error:
             self._fail(op, name, error)
         except (TypeError, ValueError, NotImplementedError) as error:
-            self._fail(op, name, Unsupported(str(error).split("\n")[0]))
+            self._fail(op, name, Unsupported(first_line(error)))
 
     def refuse(self, name: str) -> None:
         """Name all layers that failed.

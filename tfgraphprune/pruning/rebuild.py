@@ -118,13 +118,8 @@ class Rebuild:
         if layer is None:
             changed = {} if whole else rule.config(call, outputs, self._kept)
             layer, variables = self._layer(call, whole, changed, name)
-            self._made[id(call.layer)] = layer
-            results = layer(*args, **kwargs)
-            if type(layer) is type(call.layer) and hasattr(layer, "_flatten_layers"):  # no op
-                trainable_alike(layer, call.layer)
-            self._copy_weights(call.layer, layer, variables)
-            if self._frozen:
-                layer.trainable = False
+            weights = self._cut_weights(call.layer)
+            results = self._filled(call, layer, args, kwargs, weights, variables)
         else:
             results = layer(*args, **kwargs)
         return results if whole else rule.finish(call, results, inputs, outputs, self._kept)
@@ -140,13 +135,8 @@ class Rebuild:
             with contextlib.suppress(UserError):  # one that can't be made anew is taken apart
                 config = config_of(call)
                 config |= {"name": name} if "name" in config else {}
-                layer = self._made[id(call.layer)] = remade(call, config)
-                results = layer(*args, **kwargs)
-                trainable_alike(layer, call.layer)
-                layer.set_weights(call.layer.get_weights())
-                if self._frozen:
-                    layer.trainable = False
-                return results
+                layer = remade(call, config)
+                return self._filled(call, layer, args, kwargs, call.layer.get_weights())
         if id(call.layer) in self._made:
             return self._made[id(call.layer)](*args, **kwargs)
         return self._inlined(call, inside, args, kwargs, name, names)
@@ -209,22 +199,42 @@ class Rebuild:
         self.layers[path] = layer
         return layer, other[1] if other else None
 
-    def _copy_weights(self, old: Any, new: Any, variables: list | None = None) -> None:
-        path = self._graph.path_of(old)
-        values = old.get_weights()
+    def _cut_weights(self, layer: Any) -> list[np.ndarray]:
+        path = self._graph.path_of(layer)
+        values = layer.get_weights()
         for index, value in enumerate(values):
             for axis, positions in sorted(
                 self._axes.get((path, index), ()), key=lambda pair: -pair[0].blocks
             ):
                 value = taken(value, axis.axis, axis.blocks, positions)
             values[index] = value
-        if variables is not None:
-            for variable, value in zip(variables, values, strict=True):
+        return values
+
+    def _filled(
+        self,
+        call: Call,
+        layer: Any,
+        args: tuple,
+        kwargs: dict,
+        weights: list[np.ndarray],
+        variables: list | None = None,
+    ) -> Any:
+        """What a layer made anew gives, once it has the weights and is frozen as the call's is."""
+        self._made[id(call.layer)] = layer
+        results = layer(*args, **kwargs)
+        if type(layer) is type(call.layer) and hasattr(layer, "_flatten_layers"):  # no op
+            trainable_alike(layer, call.layer)
+        if variables is None:
+            added = layer.get_weights()[len(weights) :] if self._swap else []
+            layer.set_weights(weights + added)
+            if hasattr(layer, "finalize_state"):  # preprocessing: keeps what it learned twice
+                layer.finalize_state()
+        else:
+            for variable, value in zip(variables, weights, strict=True):
                 variable.assign(value)
-            return
-        new.set_weights(values + new.get_weights()[len(values) :])
-        if hasattr(new, "finalize_state"):  # a preprocessing layer keeps what it learned twice
-            new.finalize_state()
+        if self._frozen:
+            layer.trainable = False
+        return results
 
 
 def _cut_shape(own: Sequence, dense: Shape, cut: Shape) -> Shape:

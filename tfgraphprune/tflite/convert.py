@@ -16,7 +16,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 import tfgraphprune
-from tfgraphprune.errors import UserError
+from tfgraphprune.errors import UserError, first_line
 from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.tflite.int4 import check_int4, with_int4_weights
 from tfgraphprune.tflite.matching import LayerNames
@@ -142,10 +142,9 @@ def export_tflite(
     except UserError:
         raise
     except Exception as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
         raise UserError(
             f"TFLite's converter refused the model {model.name!r} as {quantization}, because "
-            f"{reason.strip().rstrip('.')}: try another quantization, or replace that layer."
+            f"{first_line(error).rstrip('.')}: try another quantization, or replace that layer."
         ) from error
     content = with_metadata(content, values)
     write_atomically(target, content)

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgraphprune.batches import Data, is_dataset, length, rows_of, sparse_labels
-from tfgraphprune.errors import MissingExtraError, UserError
+from tfgraphprune.errors import MissingExtraError, UserError, first_line
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -106,10 +106,9 @@ def load_tfds(
     except UserError:
         raise
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), repr(error))
         raise UserError(
-            f"TensorFlow Datasets can't load {name!r} ({reason}): check the name, and that "
-            "data_dir holds it where there is no network."
+            f"TensorFlow Datasets can't load {name!r} ({first_line(error)}): check the name, and "
+            "that data_dir holds it where there is no network."
         ) from error
     (images, labels), test = (_decode(part) for part in parts)
     if not 0 < reward_examples < len(images):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfgraphprune.errors import UserError
+from tfgraphprune.errors import UserError, first_line
 from tfgraphprune.training.data import Arrays, Splits, check_memory, hold_out
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
@@ -226,5 +226,6 @@ def _content(file: Path) -> bytes:
 
 
 def _unreadable(file: Path, error: Exception) -> UserError:
-    reason = next(iter(str(error).splitlines()), repr(error))
-    return UserError(f"{file} can't be read as an image ({reason}): replace it, or take it away.")
+    return UserError(
+        f"{file} can't be read as an image ({first_line(error)}): replace it, or take it away."
+    )

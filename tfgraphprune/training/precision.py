@@ -7,7 +7,7 @@ from typing import Any
 
 import tf_keras as keras
 
-from tfgraphprune.errors import UserError
+from tfgraphprune.errors import UserError, first_line
 from tfgraphprune.pruning.rebuild import distributed_as
 from tfgraphprune.pruning.remaking import configuration, trainable_alike
 
@@ -41,7 +41,7 @@ def in_precision(model: Any, precision: str) -> Any:
     except (ValueError, TypeError, NotImplementedError) as error:
         raise UserError(
             f"{model.name!r} can't be copied for precision={precision!r} "
-            f"({str(error).splitlines()[0]}): train it in float32."
+            f"({first_line(error)}): train it in float32."
         ) from error
     trainable_alike(copy, model)
     copy.set_weights(model.get_weights())

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 
-from tfgraphprune.errors import UserError
+from tfgraphprune.errors import UserError, first_line
 from tfgraphprune.graph.rules import is_op
 from tfgraphprune.pruning.rebuild import distributed_as
 from tfgraphprune.training.optimize.ranges import outputs_of, unquantized
@@ -89,7 +89,7 @@ class _Attempt:
                 found = quantize.quantize_apply(self._annotate(names), scheme)
             outputs = unquantized(found, self._x)
         except Exception as error:  # tfmot raises whatever its walk over the model runs into
-            self._error = next(iter(str(error).strip().splitlines()), repr(error))
+            self._error = first_line(error)
             return None, {name: why for name, why in scheme.refused.items() if name in names}
         refused = {name: why for name, why in scheme.refused.items() if name in names}
         pairs = zip(outputs, self._expected, strict=True)

@@ -29,6 +29,8 @@ from tensorflow_model_optimization.python.core.quantization.keras.graph_transfor
     model_transformer,
 )
 
+from tfgraphprune.errors import first_line
+
 _NoOp = default_8bit_quantize_configs.NoOpQuantizeConfig
 
 _BASES = {
@@ -130,7 +132,7 @@ class Scheme(quantize_scheme.QuantizeScheme, quantize_registry.QuantizeRegistry)
         except (ValueError, RuntimeError) as error:
             activation = getattr(layer, "activation", None)
             what = f" with {activation.__name__}" if hasattr(activation, "__name__") else ""
-            return f"tfmot can't quantize a {kind}{what}: {str(error).splitlines()[0]}"
+            return f"tfmot can't quantize a {kind}{what}: {first_line(error)}"
         return None
 
 

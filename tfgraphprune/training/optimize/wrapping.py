@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from tfgraphprune.errors import first_line
 from tfgraphprune.pruning.rebuild import distributed_as
 from tfgraphprune.pruning.tasks import compile_alike
 from tfgraphprune.training.optimize.stage import skipped
@@ -114,8 +115,7 @@ def _trial(layer: Any, wrap: Wrap, strip: Callable[[Any], Any]) -> str | None:
         if [w.shape for w in plain.weights] != [w.shape for w in layer.weights]:
             return f"tfmot can't strip a {type(layer).__name__} again"
     except Exception as error:  # whatever tfmot raises is the reason
-        line = next((line for line in str(error).splitlines() if line.strip()), repr(error))
-        return f"tfmot can't take a {type(layer).__name__}: {line.strip()}"
+        return f"tfmot can't take a {type(layer).__name__}: {first_line(error)}"
     return None
 
 
