@@ -28,8 +28,7 @@ def read_cut(graph: LayerGraph, small: Any) -> LayerGraph:
         small: the network after it.
     """
     found = LayerGraph.from_model(small)
-    before, after = _located(graph), _located(found)
-    known = {group.name: before[place] for place, group in after.items() if place in before}
+    known = _before(graph, found)
     changed = [group.name for group in found.prunable_groups if group.name not in known]
     if changed:
         logging.info("kept whole from here on: %s", ", ".join(changed))
@@ -92,8 +91,7 @@ def compose(
     """
     first.check(graph)
     second.check(small)
-    later = _located(small)
-    names = {g.name: later[place].name for place, g in _located(graph).items() if place in later}
+    names = {group.name: name for name, group in _before(graph, small).items()}
     kept, used = {}, set()
     for group in graph.prunable_groups:
         left = first.kept.get(group.name, tuple(range(group.size)))
@@ -107,6 +105,12 @@ def compose(
                 "no plan for the whole network: read the cut network with read_cut."
             )
     return PruningPlan(kept, graph.fingerprint)
+
+
+def _before(graph: LayerGraph, small: LayerGraph) -> dict[str, ChannelGroup]:
+    """The groups of the network before a cut, by their names after it."""
+    before = _located(graph)
+    return {g.name: before[place] for place, g in _located(small).items() if place in before}
 
 
 def _located(graph: LayerGraph) -> dict[Hashable, ChannelGroup]:
