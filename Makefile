@@ -8,14 +8,15 @@ VENV ?= .venv
 JOBS ?= 2
 NEEDED_GB ?= 5
 BIN := $(VENV)/bin
+INSTALL_ADB := apt-get install --yes --no-install-recommends adb
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: compress test lint clean
+.PHONY: compress test lint adb clean
 
 compress: $(VENV)/.installed
 	$(BIN)/tfgraphprune compress --config=configs/digits.py --workdir=runs/digits
 
-test: lint
+test: lint adb
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 lint: $(VENV)/.installed-test
@@ -23,6 +24,12 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The client for the tests of phones, which are skipped without one: Debian's, where root may install.
+adb:
+	@command -v adb >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		echo "installing adb" && { $(INSTALL_ADB) || { apt-get update && $(INSTALL_ADB); }; } >/dev/null 2>&1; } || \
+		echo "there is no adb: tests of phones are skipped"
 
 # The package is installed as a link to the sources: only a change of what it depends on asks for
 # another installation.

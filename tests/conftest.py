@@ -4,8 +4,8 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "agg")
-if "PYTEST_XDIST_WORKER" in os.environ:  # as many threads as workers fight over the cores
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+# Sums repeat to the bit, and as many threads as workers don't fight over the cores.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import tfgraphprune  # before anything that imports TensorFlow
 

