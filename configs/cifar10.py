@@ -157,7 +157,7 @@ def get_config(network: str = "resnet20") -> ConfigDict:
     finetune.learning_rate = 0.0
     # Images in a step.
     finetune.batch_size = 128
-    # Decoupled, for sgd; BatchNorm and biases are left out.
+    # Decoupled; BatchNorm and biases are left out.
     finetune.weight_decay = 1e-4
     # Whether to learn from the dense model's outputs too.
     finetune.distill = True

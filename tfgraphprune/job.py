@@ -12,7 +12,7 @@ from tfgraphprune.cost.model_cost import macs_cost
 from tfgraphprune.cost.projection import Projection, resolve_limits
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
-from tfgraphprune.outputs import scores_classes
+from tfgraphprune.outputs import scores_classes, units
 from tfgraphprune.search.checks import check_search
 from tfgraphprune.search.evaluation.evaluator import Metric, Reward
 from tfgraphprune.settings import Budget, FineTune, Search
@@ -83,10 +83,9 @@ class Job:
             check_int4(kind, (), names)
         check_recovery(self.finetune, self.graph.model, self.fit_fn)
         if self.fit_fn is None and self.finetune.epochs:
-            shape = self.graph.model.output_shape
-            classes = shape[-1] if isinstance(shape, tuple) else None
+            classes = units(self.graph.model)
             check_augmentation(self.finetune.augment, self.train_data, classes)
-            if scores_classes(self.graph.model) and not is_compiled(self.graph.model):
+            if classes and scores_classes(self.graph.model) and not is_compiled(self.graph.model):
                 check_labels(self.train_data, "train_data", classes)
             if self.finetune.feature_weight:
                 check_features(self.graph)

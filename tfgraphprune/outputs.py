@@ -12,11 +12,21 @@ from tfgraphprune.errors import UserError
 
 _PROBABILITIES = ("softmax", "sigmoid")
 
+_UNITS_APART = ("binary", "sigmoid")
+"""Losses, by parts of their names, that take each unit of an output for a label of its own."""
+
 _NO_CLASSES = (
-    "binary", "meansquared", "meanabsolute", "mse", "mae", "msle", "mape", "huber", "logcosh",
+    *_UNITS_APART, "meansquared", "meanabsolute", "mse", "mae", "msle", "mape", "huber", "logcosh",
     "poisson", "cosinesimilarity",
 )  # fmt: skip
 """Losses, by parts of their names, for outputs whose largest says nothing."""
+
+_PASSING_LAYERS = (
+    keras.layers.ActivityRegularization, keras.layers.Dropout, keras.layers.Flatten,
+    keras.layers.Reshape,
+)  # fmt: skip
+_PASSING_OPS = ("cast", "identity", "reshape", "squeeze")
+"""What hands values on as they are, such as a cast to float32 after a mixed-precision softmax."""
 
 
 def scores_classes(model: Any) -> bool:
@@ -46,6 +56,17 @@ def loss_name(loss: Any) -> str:
     return name.replace("_", "").lower()
 
 
+def takes_units_apart(loss: Any) -> bool:
+    """Whether a loss takes each unit of an output for a label of its own, as sigmoids are."""
+    return any(part in loss_name(loss) for part in _UNITS_APART)
+
+
+def units(model: Any) -> int | None:
+    """The size of the last axis of a model's only output; `None` where that is not known."""
+    shape = getattr(model, "output_shape", None)  # a subclass has none
+    return shape[-1] if isinstance(shape, tuple) else None
+
+
 def check_classifier(model: Any, teacher: Any = None) -> None:
     """Refuse a model that is no classifier of one label an example, or a teacher unlike it.
 
@@ -73,20 +94,32 @@ def gives_probabilities(model: Any, number: int = 0) -> bool:
         model: functional.
         number: of the output.
     """
-    layer, _, index = model.outputs[number]._keras_history
-    if isinstance(layer, keras.Model) and layer.outputs is not None:
-        return gives_probabilities(layer, index)
-    while isinstance(layer, keras.layers.Wrapper):  # those of tfmot around a last layer too
-        layer = layer.layer
+    tensor = model.outputs[number]
+    while True:
+        outer, node, index = tensor._keras_history
+        if isinstance(outer, keras.Model) and outer.outputs is not None:
+            return gives_probabilities(outer, index)
+        layer = outer
+        while isinstance(layer, keras.layers.Wrapper):  # those of tfmot around a last layer too
+            layer = layer.layer
+        activation, symbol = _activation(layer), _symbol(layer)
+        if activation in _PROBABILITIES or symbol in _PROBABILITIES:
+            return True
+        passes = isinstance(layer, _PASSING_LAYERS) or symbol in _PASSING_OPS
+        if not passes and (type(layer), activation) != (keras.layers.Activation, "linear"):
+            return isinstance(layer, keras.layers.Softmax)
+        tensor = outer.inbound_nodes[node].keras_inputs[0]
+
+
+def _activation(layer: Any) -> str:
     activation = getattr(layer, "activation", None)
     # In quantization-aware training an object that holds the function is in its place.
-    name = getattr(getattr(activation, "activation", activation), "__name__", "")
-    symbol = getattr(layer, "symbol", "") or ""
-    return (
-        name in _PROBABILITIES
-        or isinstance(layer, keras.layers.Softmax)
-        or symbol.split(".")[-1] in _PROBABILITIES
-    )
+    return getattr(getattr(activation, "activation", activation), "__name__", "")
+
+
+def _symbol(layer: Any) -> str:
+    """What TensorFlow calls the operation that Keras has made a layer of: `softmax`."""
+    return (getattr(layer, "symbol", "") or "").split(".")[-1]
 
 
 def log_probabilities(

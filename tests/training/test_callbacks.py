@@ -306,6 +306,26 @@ def test_a_target_that_does_not_fit_the_model_is_refused_before_the_first_step(
     assert int(model.optimizer.iterations) == 0
 
 
+class _Unsaid(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule without a configuration."""
+
+    def __call__(self, step):
+        return 1e-3
+
+
+def test_an_optimizer_that_can_t_be_made_anew_is_refused_before_the_first_step(data):
+    model = _compiled(_cnn(), keras.optimizers.Adam(_Unsaid()))
+    with pytest.raises(tgp.UserError, match="can't be made anew"):
+        _fit(model, data, [GradualPruning(0.5, **STEPS)])
+    assert int(model.optimizer.iterations) == 0
+
+
+@pytest.mark.parametrize(("epochs", "warned"), [(1, True), (2, False)])
+def test_a_training_that_ends_too_early_says_so_at_its_start(data, caplog, epochs, warned):
+    _fit(_compiled(_cnn()), data, [GradualPruning(0.5, **STEPS)], epochs)
+    assert ("go at step 16, but this training has 10" in caplog.text) == warned
+
+
 def test_a_workdir_that_can_t_be_written_is_refused_before_the_first_step(data, tmp_path):
     (tmp_path / "file").write_text("")
     model = _compiled(_cnn())

@@ -9,7 +9,12 @@ import tf_keras as keras
 
 import tfgraphprune as tgp
 from tfgraphprune.training.data import load_digits
-from tfgraphprune.training.objectives import CompiledDistiller, compile_settings, learner
+from tfgraphprune.training.objectives import (
+    CompiledDistiller,
+    compile_settings,
+    is_compiled,
+    learner,
+)
 
 layers = keras.layers
 
@@ -146,6 +151,54 @@ def test_an_own_training_step_takes_the_optimizer_that_is_named_and_gives_it_bac
     assert max(np.abs(a - b).max() for a, b in zip(before, model.get_weights(), strict=True)) > 0.05
 
 
+class _Subclass(keras.Model):
+    """A model without a layer graph, trained by a step of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = keras.Sequential([layers.Flatten(), layers.Dense(10), layers.Dropout(0.0)])
+        self.norm = layers.BatchNormalization()
+
+    def call(self, x, training=None):
+        return self.norm(self.body(x), training=training)
+
+    def train_step(self, data):
+        return super().train_step(data)
+
+
+def test_a_subclass_is_trained_by_a_step_of_its_own(images, tmp_path):
+    model = _Subclass()
+    model(images[0][:1])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-2), loss, metrics=["accuracy"])
+    rows = tgp.finetune(
+        model, images, epochs=3, validation_data=images, checkpoint_dir=tmp_path, verbose=0
+    )
+    assert rows[-1]["val_loss"] < rows[0]["val_loss"]
+    assert model.evaluate(*images, verbose=0)[1] > 0.5
+
+
+@pytest.mark.parametrize("penalty", [None, "l2"])
+def test_a_compile_with_metrics_only_says_nothing_of_training(images, penalty):
+    found = []
+    for metrics in (None, ["accuracy"]):
+        image, x = _body()
+        model = keras.Model(image, layers.Dense(10, kernel_regularizer=penalty)(x))
+        if metrics:
+            model.compile(metrics=metrics)
+        assert not is_compiled(model)
+        found.append(tgp.finetune(model, images, epochs=2, teacher=model, verbose=0))
+    assert found[0] == found[1] and found[0][1]["accuracy"] > found[0][0]["accuracy"]
+
+
+def test_losses_that_the_model_adds_are_a_compile():
+    start = keras.Input((4,))
+    model = keras.Model(start, layers.Dense(4)(start))
+    model.add_loss(tf.reduce_mean(tf.square(model.output - start)))
+    model.compile("adam")
+    assert is_compiled(model)
+
+
 def test_a_metric_of_several_values_has_a_number_for_each(images, tmp_path):
     model, labels, _ = _logits()
     f1 = keras.metrics.F1Score(average=None, name="f1")
@@ -172,9 +225,15 @@ def test_refused(images):
         tgp.finetune(model, images, label_smoothing=0.1)
     with pytest.raises(tgp.UserError, match="needs optimizer too"):
         tgp.finetune(_softmax()[0], images, learning_rate=0.1)
+    with pytest.raises(tgp.UserError, match="weight_decay needs optimizer too"):
+        tgp.finetune(_softmax()[0], images, weight_decay=0.1)
     image, x = _body()
+    own = _OwnStep(image, x)
     with pytest.raises(tgp.UserError, match="not compiled"):
-        tgp.finetune(_OwnStep(image, x), images)
+        tgp.finetune(own, images)
+    own.compile("adam", "mse")
+    with pytest.raises(tgp.UserError, match="feature_weight can't be added to the train_step"):
+        tgp.finetune(own, images, teacher=own, feature_weight=1.0)
 
 
 def test_another_compile_is_told_apart_and_the_same_one_is_not():

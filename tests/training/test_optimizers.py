@@ -93,3 +93,18 @@ def test_weight_decay_goes_by_the_end_of_a_name():
     ):  # fmt: skip
         variable = tf.Variable(1.0, name=name)
         assert optimizer._use_weight_decay(variable) is decays, name
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [("sgd", None, 1e-4), ("adam", None, None), ("adam", 0.01, 0.01), ("sgd", 0.0, None)],
+)
+def test_weight_decay_by_default_is_that_of_sgd(name, given, expected):
+    assert new_optimizer(network(), name, None, 10, given).weight_decay == expected
+
+
+def test_a_training_of_one_step_changes_the_weights(data):
+    model = network()
+    before = model.get_weights()
+    finetune(model, (data[0][:32], data[1][:32]), epochs=1, batch_size=32, verbose=0)
+    assert np.abs(model.get_weights()[0] - before[0]).max() > 1e-3

@@ -79,6 +79,23 @@ def test_what_a_loss_says_of_logits_counts():
     assert _part(_pair(None), said) != pytest.approx(shares, rel=0.1)
 
 
+@pytest.mark.parametrize(("mine", "theirs"), [("softmax", None), (None, "softmax")])
+@pytest.mark.parametrize("loss", ["categorical_crossentropy", crossentropy_of_shares])
+def test_probabilities_learn_from_logits_and_the_other_way_round(mine, theirs, loss):
+    (student, _), (_, teacher) = _pair(mine), _pair(theirs)
+    expected = _part(_pair(None), keras.losses.CategoricalCrossentropy(from_logits=True))
+    assert _part((student, teacher), loss) == pytest.approx(expected, rel=1e-3)
+
+
+def sigmoid_cross_entropy(y, z):
+    return tf.nn.sigmoid_cross_entropy_with_logits(y, z)
+
+
+def test_a_loss_of_sigmoids_by_another_name_counts_like_that_of_keras():
+    expected = _part(_pair(None), keras.losses.BinaryCrossentropy(from_logits=True))
+    assert _part(_pair(None), sigmoid_cross_entropy) == pytest.approx(expected, rel=1e-4)
+
+
 def test_sigmoids_count_by_the_mean_as_in_the_loss_of_keras():
     pair = _pair(None)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -122,22 +139,80 @@ def test_a_last_batch_of_one_example_counts_like_any_other():
     assert 0.1 < row["distillation"] < 10
 
 
-def test_the_squared_difference_is_in_units_of_the_teachers_variance():
-    found = []
-    for scale in (1.0, 100.0):
-        model, teacher = _regression(1, scale), _regression(2, scale)
-        taught = CompiledDistiller(model, teacher, alpha=1.0)
-        taught.measure([(X[:40],), (X[40:],)])
-        found.append(float(taught.compute_loss(X, tf.constant(X[:, :1]), model(X), None)))
-    assert found[0] == pytest.approx(found[1], rel=1e-3)
-    difference = np.square(model.predict(X, verbose=0) - teacher.predict(X, verbose=0)).mean()
-    assert found[1] == pytest.approx(difference / teacher.predict(X, verbose=0).var(), rel=1e-3)
+def own_squares(y, z):
+    return 3.0 * tf.reduce_mean(tf.square(y - z), -1)
+
+
+def labels_of_another_kind(y, z):
+    return tf.reduce_mean(tf.square(0.1 * y - z), -1)
+
+
+def labels_of_another_shape(y, z):
+    return tf.reduce_mean(tf.square(y[:, 5] - z[:, 0]))
+
+
+def _measured(loss, scale):
+    """The teacher's part after a look at its outputs, and both models' outputs."""
+    model, teacher = _regression(1, scale), _regression(2, scale)
+    model.compile("sgd", loss)
+    taught = CompiledDistiller(model, teacher, alpha=1.0)
+    taught.measure([(X[:40],), (X[40:],)])
+    outputs = model(X), teacher(X)
+    y = tf.zeros((len(X), 6))[:, : 6 if loss is labels_of_another_shape else 1]
+    part = float(taught.compute_loss(X, y, outputs[0], None))
+    return part, *map(np.asarray, outputs)
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ("mse", lambda mine, theirs: np.square(mine - theirs).mean()),
+        (keras.losses.MeanAbsoluteError(), lambda mine, theirs: np.abs(mine - theirs).mean()),
+        (own_squares, lambda mine, theirs: 3 * np.square(mine - theirs).mean()),
+        (labels_of_another_kind, None),
+        (labels_of_another_shape, None),
+    ],
+)
+def test_a_loss_that_compares_counts_in_its_own_units_and_squares_by_the_variance_else(
+    loss, expected, scale
+):
+    part, mine, theirs = _measured(loss, scale)
+    if expected is None:
+
+        def expected(mine, theirs):
+            return np.square(mine - theirs).mean() / theirs.var()
+
+    assert part == pytest.approx(expected(mine, theirs), rel=1e-3)
+
+
+@pytest.mark.parametrize("spread", [0.03, 1.0])
+def test_a_regression_that_trains_alone_trains_with_its_teacher(spread):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(256, 8)).astype(np.float32)
+    y = (spread * np.tanh(x @ random.normal(size=(8, 1)))).astype(np.float32)
+    errors = []
+    for taught in (False, True):
+        models = []
+        for _ in range(2):
+            keras.utils.set_random_seed(0)
+            start = keras.Input((8,))
+            hidden = layers.Dense(32, "relu")(start)
+            models.append(keras.Model(start, layers.Dense(1)(hidden)))
+            models[-1].compile(keras.optimizers.SGD(0.1, momentum=0.9), "mse")
+        teacher, student = models
+        tgp.finetune(teacher, (x, y), epochs=20, verbose=0)
+        given = teacher if taught else None
+        tgp.finetune(student, (x, y), epochs=20, teacher=given, verbose=0)
+        errors.append(np.square(student.predict(x, verbose=0) - y).mean() / y.var())
+    assert errors[1] < 1 and errors[1] < 1.5 * errors[0] + 0.02
 
 
 def test_a_constant_has_the_unit_one_and_nothing_the_mean_zero():
     start = keras.Input((3,))
     same = layers.Dense(1, kernel_initializer="zeros", bias_initializer="ones")(start)
-    assert teaching.variances(keras.Model(start, same), [(X,)]) == [1.0]
+    outputs = teaching.first_outputs(keras.Model(start, same), [(X,)])
+    assert teaching.variances(outputs) == [1.0]
     assert float(teaching.mean(tf.zeros([0, 4]))) == 0
 
 

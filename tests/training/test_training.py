@@ -174,6 +174,27 @@ def test_one_hot_and_index_labels_train_alike(data):
     assert a[0]["loss"] == pytest.approx(b[0]["loss"], rel=1e-6)
 
 
+@pytest.mark.parametrize("form", ["indices", "column", "rows"])
+@pytest.mark.parametrize("shape", [None, [None, None]])
+def test_labels_of_unknown_shape_train_like_others(data, form, shape):
+    x, y = data
+    labels = {"indices": y, "column": y[:, None], "rows": np.eye(10, dtype=np.float32)[y]}[form]
+    if shape and labels.ndim == 1:
+        return
+    known = tf.data.Dataset.from_tensor_slices((x, labels)).batch(32)
+    unknown = tf.data.Dataset.from_generator(
+        lambda: iter(known),
+        output_signature=(
+            tf.TensorSpec([None, 8, 8, 1], x.dtype), tf.TensorSpec(shape, labels.dtype)
+        ),
+    )  # fmt: skip
+    rows = [finetune(_model(), given, epochs=1, verbose=0)[0] for given in (known, unknown)]
+    assert rows[0]["loss"] == pytest.approx(rows[1]["loss"], rel=1e-5)
+    assert rows[0]["accuracy"] == pytest.approx(rows[1]["accuracy"])
+    with pytest.raises(tgp.UserError, match="whose shape says"):
+        finetune(_model(), unknown, epochs=1, class_weight={0: 2.0}, verbose=0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

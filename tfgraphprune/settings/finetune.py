@@ -51,7 +51,8 @@ class FineTune:
         learning_rate: peak of the cosine schedule; by default the optimizer's own in `finetune`.
         batch_size: examples a step.
         optimizer: `sgd` or `adam`; by default that of a compiled model, and else `sgd`.
-        weight_decay: decoupled, for `sgd`; BatchNorm and biases are left out.
+        weight_decay: decoupled, of `sgd` or `adam`, BatchNorm and biases left out; by default
+            1e-4 for `sgd` and 0 for `adam`.
         distill: learn from the dense model's outputs too.
         alpha: the dense model's share of the loss then.
         temperature: by which both models' outputs are divided there.
@@ -80,7 +81,7 @@ class FineTune:
     learning_rate: float | None = None
     batch_size: int = 64
     optimizer: str | None = None
-    weight_decay: float = 1e-4
+    weight_decay: float | None = None
     distill: bool = True
     alpha: float = 0.5
     temperature: float = 4.0
@@ -100,12 +101,15 @@ class FineTune:
         rate = self.learning_rate
         if rate is not None and not (is_number(rate) and 0 < rate < float("inf")):
             raise UserError(f"learning_rate must be a positive number, not {rate!r}.")
+        decay = self.weight_decay
+        if decay is not None and not (is_number(decay) and 0 <= decay < float("inf")):
+            raise UserError(f"weight_decay must be a number from 0 on, not {decay!r}.")
         for name in ("distill", "widen"):
             if not isinstance(getattr(self, name), bool):
                 raise UserError(f"{name} must be True or False, not {getattr(self, name)!r}.")
         for name, below, said in (
-            ("weight_decay", math.inf, "a number from 0 on"), ("alpha", 1 + 1e-9, "from 0 to 1"),
-            ("label_smoothing", 1, "from 0 to below 1"), ("averaging", 1, "from 0 to below 1"),
+            ("alpha", 1 + 1e-9, "from 0 to 1"), ("label_smoothing", 1, "from 0 to below 1"),
+            ("averaging", 1, "from 0 to below 1"),
             ("feature_weight", math.inf, "a number from 0 on"),
         ):  # fmt: skip
             value = getattr(self, name)

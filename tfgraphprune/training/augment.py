@@ -18,7 +18,7 @@ from tfgraphprune.training.keras_cv_layers import (
     rand_augment,
     require_keras_cv,
 )
-from tfgraphprune.training.labels import one_hot
+from tfgraphprune.training.labels import as_rows
 
 _CHECKED_EXAMPLES = 256
 
@@ -231,8 +231,8 @@ def _mixed(
     """The batch with soft labels; an example's part in a mixture counts by its weight."""
     if classes == 1:  # a sigmoid or a value
         labels = tf.reshape(labels, [-1, 1])
-    elif labels.shape.rank != 2 or labels.shape[1] == 1:
-        labels = one_hot(labels, classes)
+    elif classes is not None:
+        labels = as_rows(labels, classes)
     labels = tf.cast(labels, tf.float32)
     seed = _stream(seed, -1)
     if not weights:

@@ -19,6 +19,7 @@ from tfgraphprune.pruning.criteria import Criterion, Importance, resolve_criteri
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.ranking import rank_globally
 from tfgraphprune.pruning.surgery import prune
+from tfgraphprune.pruning.tasks import fresh_optimizer
 from tfgraphprune.settings import Budget, Schedule
 from tfgraphprune.training.checkpoints import make_folder
 from tfgraphprune.training.kernel_masks import KernelMasks, normalised
@@ -108,7 +109,11 @@ class GradualPruning(keras.callbacks.Callback):
         self._gone = -1.0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Read the model, and refuse a target that can't be met or a workdir without access."""
+        """Read the model, and refuse what could not be done in the end.
+
+        That is a target that can't be met, a workdir without access, or an optimizer that can't be
+        made anew for the smaller model.
+        """
         optimizer = self._given or getattr(self.model, "optimizer", None)
         if not hasattr(optimizer, "iterations"):
             raise UserError(
@@ -124,6 +129,9 @@ class GradualPruning(keras.callbacks.Callback):
             self._keep()
         self._optimizer = optimizer
         self._refuse(self._graph)
+        if getattr(self.model, "optimizer", None) is not None:
+            fresh_optimizer(self.model, self.model)
+        self._warn_of_missing_steps()
         if self._file is not None:
             make_folder(self._file.parent, "workdir")
 
@@ -178,6 +186,17 @@ class GradualPruning(keras.callbacks.Callback):
             self._target.check(graph)
         else:
             PruningPlan.from_keep_ratios(graph, self._target, "random")
+
+    def _warn_of_missing_steps(self) -> None:
+        """The training may end before the last channels go."""
+        epochs, steps = (self.params.get(name) for name in ("epochs", "steps"))
+        if epochs and steps and self._step() + epochs * steps < self._schedule.end_step:
+            logging.warning(
+                "GradualPruning: the last channels go at step %d, but this training has %d steps: "
+                "pruned_model needs a longer one after it, or an earlier end_step.",
+                self._schedule.end_step,
+                epochs * steps,
+            )
 
     def _warn_of_former_weights(self) -> None:
         """A callback such as EarlyStopping may have brought back weights of an earlier step."""

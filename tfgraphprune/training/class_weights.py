@@ -94,8 +94,13 @@ def _classes(model: Any) -> int:
 
 def _check_labels(labels: Any) -> None:
     """Refuse labels that are not one class an example."""
-    shapes = [tuple(part.shape) for part in tf.nest.flatten(labels)]
-    if len(shapes) != 1 or len(shapes[0]) not in (1, 2):
+    shapes = [tf.TensorShape(part.shape) for part in tf.nest.flatten(labels)]
+    if len(shapes) == 1 and (shapes[0].rank is None or (shapes[0].rank == 2 and not shapes[0][1])):
+        raise UserError(
+            "class_weight takes labels whose shape says whether they are indices or rows, not "
+            f"{shapes[0]}: set it, as by tf.ensure_shape in a map."
+        )
+    if len(shapes) != 1 or shapes[0].rank not in (1, 2):
         raise UserError(
             "class_weight takes labels as class indices [n] or rows [n, classes], not of shape "
             f"{shapes}: give sample weights (x, y, w)."

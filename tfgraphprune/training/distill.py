@@ -10,7 +10,7 @@ import tf_keras as keras
 
 from tfgraphprune.outputs import gives_probabilities, log_probabilities
 from tfgraphprune.training.features import FeatureMatch
-from tfgraphprune.training.labels import one_hot
+from tfgraphprune.training.labels import as_rows
 from tfgraphprune.training.teaching import mean
 
 
@@ -110,7 +110,9 @@ class Distiller(Taught):
     ) -> tf.Tensor:
         """Cross-entropy with the labels, the teacher's part, and the student's own penalties."""
         hard = log_probabilities(y_pred, self._student_probabilities)
-        target = _distribution(y, tf.shape(hard)[-1], self._smoothing)
+        classes = tf.shape(hard)[-1]
+        spread = self._smoothing / tf.cast(classes, tf.float32)
+        target = as_rows(y, classes) * (1 - self._smoothing) + spread
         losses = -(1 - self._alpha) * tf.reduce_sum(target * hard, -1)
         if self.teacher is not None:
             heat = self._temperature
@@ -134,20 +136,5 @@ class Distiller(Taught):
         Keras settles on a kind of accuracy once, but soft labels of the training may meet
         indices in the validation data.
         """
-        return super().compute_metrics(x, _indices(y), y_pred, sample_weight)
-
-
-def _indices(y: tf.Tensor) -> tf.Tensor:
-    """Class indices `[n]` of labels in any of these forms; of soft rows, the likeliest class."""
-    if y.shape.rank == 2 and y.shape[-1] != 1:
-        return tf.argmax(y, -1)
-    return tf.cast(tf.reshape(y, [-1]), tf.int64)
-
-
-def _distribution(y: tf.Tensor, classes: tf.Tensor, smoothing: float) -> tf.Tensor:
-    """Label distributions `[n, classes]` from indices `[n]`, `[n, 1]` or one-hot rows."""
-    if y.shape.rank == 2 and y.shape[-1] != 1:
-        target = tf.cast(y, tf.float32)
-    else:
-        target = one_hot(y, classes)
-    return target * (1 - smoothing) + smoothing / tf.cast(classes, tf.float32)
+        indices = tf.argmax(as_rows(y, tf.shape(y_pred)[-1]), -1)
+        return super().compute_metrics(x, indices, y_pred, sample_weight)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,10 +13,9 @@ from tfgraphprune.batches import Data, check, is_dataset, length
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.dialects import dialect_of
 from tfgraphprune.keras3 import copy_weights, is_keras3_model, twin
-from tfgraphprune.outputs import loss_name
 from tfgraphprune.pruning.masking import copy_model
-from tfgraphprune.settings.finetune import PRECISIONS
 from tfgraphprune.training.augment import epoch_dataset, resolve_augmentation
+from tfgraphprune.training.checks import check_numbers, check_settings
 from tfgraphprune.training.class_weights import weighted
 from tfgraphprune.training.distill import Distiller
 from tfgraphprune.training.features import FeatureMatch, FeaturePair
@@ -44,7 +42,7 @@ def finetune(
     teacher: Any = None,
     optimizer: str | None = None,
     learning_rate: float | None = None,
-    weight_decay: float = 1e-4,
+    weight_decay: float | None = None,
     alpha: float = 0.5,
     temperature: float = 4.0,
     feature_weight: float = 0.0,
@@ -88,7 +86,7 @@ def finetune(
         optimizer: `sgd` (Nesterov momentum 0.9) or `adam`; by default that of a compiled model, and
             else `sgd`.
         learning_rate: its peak; by default `LEARNING_RATES`.
-        weight_decay: decoupled, for `sgd` only.
+        weight_decay: decoupled, of our optimizers; by default 1e-4 for `sgd` and 0 for `adam`.
         alpha: the teacher's share of the loss.
         temperature: of the distillation.
         feature_weight: of the loss on feature maps, see `FeatureMatch`; 0 for none.
@@ -131,14 +129,21 @@ def finetune(
     check(train_data, "train_data")
     if optimizer is not None and optimizer not in LEARNING_RATES:
         raise UserError(f"optimizer must be one of {tuple(LEARNING_RATES)}, not {optimizer!r}.")
-    _check_numbers(
+    check_numbers(
         epochs, batch_size, seed, learning_rate, alpha, temperature, feature_weight,
         label_smoothing, averaging, weight_decay,
     )  # fmt: skip
     resolve_augmentation(augment)
     if validation_data is not None:
         check(validation_data, "validation_data")
-    check_settings(model, precision, label_smoothing, optimizer, learning_rate, augment)
+    check_settings(
+        model, precision, label_smoothing, optimizer, learning_rate, weight_decay, augment
+    )
+    if feature_weight and has_own_step(model):
+        raise UserError(
+            f"feature_weight can't be added to the train_step of {type(model).__name__}: set it to "
+            "0, or add such a loss there."
+        )
     if not has_own_step(model) and not dialect_of(model).has_layer_graph(model):
         raise UserError(
             f"model must be functional or Sequential, but {model.name!r} is subclassed: train what "
@@ -200,87 +205,6 @@ def finetune(
             augment=augment,
         )  # fmt: skip
         return rows
-
-
-def check_settings(
-    model: Any,
-    precision: str,
-    label_smoothing: float,
-    optimizer: str | None,
-    learning_rate: float | None,
-    augment: str | None,
-) -> None:
-    """Refuse settings that a model's own compile leaves no room for.
-
-    Raises:
-        UserError: there is one, or an unknown precision.
-    """
-    if precision not in PRECISIONS:
-        raise UserError(f"precision must be one of {PRECISIONS}, not {precision!r}.")
-    if not is_compiled(model) or is_keras3_model(model):
-        return
-    if precision != "float32":
-        raise UserError(
-            f"precision={precision!r} is for models that were not compiled: build yours under "
-            "that mixed precision policy."
-        )
-    if optimizer is None and learning_rate is not None:
-        raise UserError(
-            "learning_rate needs optimizer too for a compiled model, whose own optimizer has its "
-            "own: name one, or compile the model with that rate."
-        )
-    if label_smoothing:
-        raise UserError(
-            "label_smoothing can't be added to the loss that the model was compiled with: give "
-            "that loss label_smoothing, or leave the model uncompiled."
-        )
-    if resolve_augmentation(augment).mix is not None:
-        _check_soft_labels(model, augment)
-
-
-def _check_soft_labels(model: Any, augment: str | None) -> None:
-    """Refuse a compiled model whose labels can't be mixed."""
-    if len(tf.nest.flatten(model.outputs)) > 1:
-        raise UserError(
-            f"augment={augment!r} mixes the labels of one output, but {model.name!r} has "
-            f"{len(model.outputs)}: use another augmentation."
-        )
-    for loss in tf.nest.flatten(model.loss):
-        if loss is not None and "sparse" in loss_name(loss):
-            raise UserError(
-                f"augment={augment!r} makes soft labels, which the loss that {model.name!r} was "
-                f"compiled with ({loss_name(loss)}) can't take: compile it with "
-                "CategoricalCrossentropy, and give one-hot rows."
-            )
-
-
-def _check_numbers(
-    epochs: int,
-    batch_size: int,
-    seed: int,
-    learning_rate: float | None,
-    alpha: float,
-    temperature: float,
-    feature_weight: float,
-    label_smoothing: float,
-    averaging: float,
-    weight_decay: float,
-) -> None:
-    rate = 1.0 if learning_rate is None else learning_rate
-    for name, value, holds, range_ in (
-        ("epochs", epochs, epochs >= 0, "0 or more"),
-        ("batch_size", batch_size, batch_size >= 1, "1 or more"),
-        ("seed", seed, seed >= 0, "0 or more"),
-        ("learning_rate", learning_rate, 0 < rate < math.inf, "positive and finite"),
-        ("alpha", alpha, 0 <= alpha <= 1, "from 0 to 1"),
-        ("temperature", temperature, 0 < temperature < math.inf, "positive and finite"),
-        ("feature_weight", feature_weight, 0 <= feature_weight < math.inf, "0 or more"),
-        ("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "from 0 to below 1"),
-        ("averaging", averaging, 0 <= averaging < 1, "from 0 to below 1"),
-        ("weight_decay", weight_decay, 0 <= weight_decay < math.inf, "0 or more"),
-    ):
-        if not holds:
-            raise UserError(f"{name} must be {range_}, not {value!r}.")
 
 
 def steps_an_epoch(data: Data, batch_size: int) -> int:

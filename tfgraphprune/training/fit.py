@@ -17,6 +17,7 @@ from absl import logging
 
 from tfgraphprune.batches import Data, as_dataset
 from tfgraphprune.errors import UserError
+from tfgraphprune.outputs import units
 from tfgraphprune.training.augment import epoch_dataset
 from tfgraphprune.training.averaging import WeightAverage
 from tfgraphprune.training.checkpoints import (
@@ -116,8 +117,7 @@ def fit(
         check_space(folder, [*learner.weights, *model.optimizer.variables(), *averages])
     verbosity = _bars() if verbose == "auto" else verbose
     run: _OneRun | None = None
-    shape = learner.output_shape
-    classes = shape[-1] if isinstance(shape, tuple) else None  # of one output
+    classes = units(learner)
     for epoch in range(len(rows), epochs):
         batches = epoch_dataset(
             train_data, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment,

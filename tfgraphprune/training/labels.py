@@ -31,6 +31,24 @@ def check_labels(data: Data, name: str, classes: int) -> None:
         )
 
 
+def as_rows(labels: tf.Tensor, classes: int | tf.Tensor) -> tf.Tensor:
+    """Float32 rows `[n, classes]` of class indices `[n]` or `[n, 1]`, or of rows as they are.
+
+    Labels of unknown shape, as those of a generator, are told apart when it runs.
+    """
+    rank = labels.shape.rank
+    if rank is None or (rank == 2 and labels.shape[-1] is None):
+        rows = tf.cond(
+            tf.logical_and(tf.equal(tf.rank(labels), 2), tf.not_equal(tf.shape(labels)[-1], 1)),
+            lambda: tf.cast(labels, tf.float32),
+            lambda: one_hot(labels, classes),
+        )
+        return tf.ensure_shape(rows, [None, None])
+    if rank == 2 and labels.shape[-1] != 1:
+        return tf.cast(labels, tf.float32)
+    return one_hot(labels, classes)
+
+
 def one_hot(labels: tf.Tensor, classes: int | tf.Tensor) -> tf.Tensor:
     """One-hot rows, float32 `[n, classes]`, of class indices `[n]` or `[n, 1]`.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfgraphprune.batches import Data
+from tfgraphprune.outputs import units
 from tfgraphprune.pruning.batchnorm import BatchNormEstimator, batchnorms
 from tfgraphprune.training.augment import epoch_dataset
 
@@ -75,8 +76,7 @@ def estimate_averages(
         epoch: likewise.
         augment: a name in `augment.AUGMENTATIONS`.
     """
-    shape = model.output_shape
-    classes = shape[-1] if isinstance(shape, tuple) else None
+    classes = units(model)
     batches = epoch_dataset(
         train_data, batch_size=batch_size, seed=seed, epoch=epoch, augment=augment,
         classes=classes,

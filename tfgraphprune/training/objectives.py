@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,16 +14,26 @@ from absl import logging
 
 from tfgraphprune.errors import UserError
 from tfgraphprune.identity import named
-from tfgraphprune.outputs import check_classifier, loss_name, scores_classes
+from tfgraphprune.outputs import check_classifier, scores_classes, takes_units_apart
 from tfgraphprune.training import teaching
 from tfgraphprune.training.distill import Distiller, Taught
 from tfgraphprune.training.features import FeatureMatch
 
 
 def is_compiled(model: Any) -> bool:
-    """Whether the user gave the model, of tf_keras or Keras 3, an optimizer and a loss."""
+    """Whether the user said how the model, of tf_keras or Keras 3, is trained.
+
+    That is by an optimizer with a loss, with losses that `add_loss` made, or with a training step.
+    `compile(metrics=...)`, for an `evaluate`, says nothing of that.
+    """
     compiled = getattr(model, "_is_compiled", False) or getattr(model, "compiled", False)
-    return bool(compiled and getattr(model, "optimizer", None))
+    if not compiled or not getattr(model, "optimizer", None):
+        return False
+    return (
+        any(loss is not None for loss in tf.nest.flatten(getattr(model, "loss", None)))
+        or (isinstance(model, keras.Model) and has_own_step(model))
+        or any(type(layer).__name__ == "AddLoss" for layer in model.layers)
+    )
 
 
 def compile_settings(model: Any) -> dict[str, Any]:
@@ -97,8 +108,8 @@ def has_own_step(model: Any) -> bool:
 
 def is_multi_label(model: Any) -> bool:
     """Whether a compiled model's loss takes the units of an output as labels of their own."""
-    losses = tf.nest.flatten(model.loss)
-    return any("binary" in loss_name(loss) for loss in losses) and model.output_shape[-1] > 1
+    losses = [loss for loss in tf.nest.flatten(model.loss) if loss is not None]
+    return any(map(takes_units_apart, losses)) and model.output_shape[-1] > 1
 
 
 def learner(
@@ -147,8 +158,9 @@ class CompiledDistiller(Taught):
 
     For each output the teacher's part fits what the user's loss says the output is: softmax or
     its logits (a `...Crossentropy` over classes) as in Hinton et al., arXiv 1503.02531; sigmoids or
-    their logits (`BinaryCrossentropy`) likewise with a Bernoulli distribution a unit; the mean
-    squared difference, in units of the teacher's variance (see `measure`), for everything else. A
+    their logits (`BinaryCrossentropy`) likewise with a Bernoulli distribution a unit; for all other
+    outputs the user's loss with the teacher's outputs as labels, where it is one that can compare
+    (see `measure`), or else the mean squared difference in units of the teacher's variance. A
     crossentropy that has no `from_logits` is taken to be of logits where no softmax or sigmoid
     makes the output. The compile's `loss_weights` count here too; outputs without a loss, and those
     of whole numbers, have no part.
@@ -184,17 +196,27 @@ class CompiledDistiller(Taught):
         self._taught = keras.metrics.Mean("distillation")
         models = (teacher, student) if teacher is not None else ()
         self._shares = list(zip(*map(teaching.probabilities, models), strict=True))
+        self._compared = [False] * len(student.outputs)
         self._variances = [1.0] * len(student.outputs)
 
     def measure(self, batches: Iterable[Any]) -> None:
-        """Take the variances of the teacher's outputs from examples; without it they are 1.
+        """Find out which losses can compare outputs, and the variances of the teacher's.
+
+        Without it none can, and these are 1.
 
         Args:
             batches: `(x, ...)` tuples, of which the first 256 examples are looked at.
         """
-        losses = [loss for loss in tf.nest.flatten(self.student.loss) if loss is not None]
-        if self.teacher is not None and not all(map(teaching.is_crossentropy, losses)):
-            self._variances = teaching.variances(self.teacher, batches)
+        given = [loss for loss in tf.nest.flatten(self.student.loss) if loss is not None]
+        if self.teacher is None or all(map(teaching.is_crossentropy, given)):
+            return
+        found = teaching.first_outputs(self.teacher, batches)
+        first = next(found)
+        compiled = self.student.compiled_loss
+        compiled.build(tf.nest.pack_sequence_as(self.student.output, first))
+        losses = zip(compiled._losses, first, strict=True)
+        self._compared = [teaching.compares(loss, outputs) for loss, outputs in losses]
+        self._variances = teaching.variances(itertools.chain([first], found))
 
     @property
     def metrics(self) -> list:
@@ -229,15 +251,17 @@ class CompiledDistiller(Taught):
         compiled = self.student.compiled_loss
         outputs = tf.nest.flatten(self.teacher(x, training=False))
         parts = [tf.zeros([])]
-        for loss, weight, taught, mine, shares, variance in zip(
+        for loss, weight, taught, mine, shares, compared, variance in zip(
             compiled._losses, compiled._loss_weights, outputs, learned, self._shares,
-            self._variances, strict=True,
+            self._compared, self._variances, strict=True,
         ):  # fmt: skip
             if loss is None or not mine.dtype.is_floating:
                 continue
             pair = tf.stop_gradient(tf.cast(taught, tf.float32)), tf.cast(mine, tf.float32)
             if teaching.is_crossentropy(loss):
                 part = teaching.class_divergence(loss, pair, shares, self._temperature)
+            elif compared:
+                part = teaching.mean(loss(*pair))
             else:
                 part = teaching.mean(tf.math.squared_difference(*pair)) / variance
             parts.append(part if weight is None else weight * part)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfgraphprune.outputs import gives_probabilities, loss_name
+from tfgraphprune.outputs import gives_probabilities, loss_name, takes_units_apart
 
 _EPSILON = 1e-7
 
 _MEASURED_EXAMPLES = 256
-"""Of the training data, over which the variance of a teacher's outputs is taken."""
+"""Of the training data, on which a teacher's outputs are looked at."""
 
 
 def mean(values: tf.Tensor) -> tf.Tensor:
@@ -32,18 +33,21 @@ def class_divergence(
 ) -> tf.Tensor:
     """The mean divergence of the student's distributions from the teacher's, times T squared.
 
-    Of sigmoids (`BinaryCrossentropy`) it is the mean over the units too, as in Keras' loss.
+    Of sigmoids (`BinaryCrossentropy`, or a single unit) it is the mean over the units too, as in
+    Keras' loss. What ends in a softmax or sigmoid gives probabilities. What does not gives logits,
+    unless the loss says that it takes probabilities, and neither of the two ends so.
 
     Args:
         loss: a crossentropy that was compiled.
         outputs: the teacher's and the student's.
-        shares: whether these end in a softmax or sigmoid, for losses that don't say.
+        shares: whether these end in a softmax or sigmoid.
         temperature: T.
     """
-    binary = "binary" in loss_name(loss)
-    from_logits = _from_logits(loss)
+    binary = takes_units_apart(loss) or outputs[1].shape[-1] == 1
+    if not any(shares):
+        shares = (_from_logits(loss) is False,) * 2
     logits = [
-        _logits(each, binary, not share if from_logits is None else from_logits) / temperature
+        _logits(each, binary, not share) / temperature
         for each, share in zip(outputs, shares, strict=True)
     ]
     if binary:
@@ -60,21 +64,54 @@ def probabilities(model: Any) -> list[bool]:
     return [gives_probabilities(model, number) for number in range(len(model.outputs))]
 
 
-def variances(model: Any, batches: Iterable[Any]) -> list[float]:
-    """The variance of each of a model's outputs over the first 256 examples; 1 where it is 0.
+def first_outputs(model: Any, batches: Iterable[Any]) -> Iterator[list[np.ndarray]]:
+    """A model's outputs, batch by batch, for the first 256 examples.
 
     Args:
         model: whose outputs.
         batches: `(x, ...)` tuples.
     """
-    sums = np.zeros((len(model.outputs), 3))
     examples = 0
     for x, *_ in batches:
-        outputs = [np.asarray(t, float) for t in tf.nest.flatten(model(x, training=False))]
-        sums += [(t.size, t.sum(), np.square(t).sum()) for t in outputs]
+        outputs = [np.asarray(t, np.float32) for t in tf.nest.flatten(model(x, training=False))]
+        yield outputs
         examples += len(outputs[0])
         if examples >= _MEASURED_EXAMPLES:
             break
+
+
+def compares(loss: Any, outputs: np.ndarray) -> bool:
+    """Whether a compiled loss also measures how far one model's outputs are from another's.
+
+    It does where it is least for outputs that are equal to the labels, as it is tried out here.
+
+    Args:
+        loss: as Keras has it after the compile; a crossentropy does not compare, nor does `None`.
+        outputs: a batch of the teacher's.
+    """
+    if loss is None or is_crossentropy(loss):
+        return False
+    step = 0.1 * (outputs.std() or 1.0)
+    others = (outputs + step, outputs - step, 1.1 * outputs, 0.9 * outputs)
+    try:
+        least, *more = (float(tf.reduce_mean(loss(outputs, z))) for z in (outputs, *others))
+    except Exception:  # whatever a user's loss may raise at labels that are not its own
+        return False
+    rounding = 1e-6 * max(map(abs, more))
+    return math.isfinite(sum(more)) and least <= min(more) + rounding and least < max(more)
+
+
+def variances(batches: Iterable[list[np.ndarray]]) -> list[float]:
+    """The variance of each output; 1 where it is 0.
+
+    Args:
+        batches: the outputs of each.
+    """
+    sums = np.array(0.0)
+    for outputs in batches:
+        sums = sums + [
+            (t.size, t.sum(dtype=float), np.square(t, dtype=float).sum()) for t in outputs
+        ]
     count, first, second = sums.T
     square = second / count
     found = square - np.square(first / count)

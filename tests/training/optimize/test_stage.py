@@ -66,6 +66,14 @@ def test_the_rate_is_that_of_the_step_unless_a_compiled_optimizer_has_its_own(
     assert default_rate(model, optimizer, {"sgd": 0.5, "adam": 0.1}) == expected
 
 
+def test_an_optimizer_that_averages_weights_is_refused(digits):
+    model = trained_copy(trained("plain"))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(use_ema=True), loss)
+    with pytest.raises(tgp.UserError, match="use_ema"):
+        tgp.sparsify(model, digits.train, sparsity=0.5, epochs=1)
+
+
 BESIDE = """
 import os
 import tensorflow as tf

@@ -15,7 +15,7 @@ from tfgraphprune.settings import FineTune
 from tfgraphprune.training.data import load_digits
 from tfgraphprune.training.finetune import finetune
 from tfgraphprune.training.recoveries.refill import surviving
-from tfgraphprune.training.recoveries.registry import RECOVERIES
+from tfgraphprune.training.recoveries.registry import RECOVERIES, check_recovery
 from tfgraphprune.training.recoveries.scratch import redraw
 from tfgraphprune.training.recoveries.soft import SoftMasks, coupled_l2
 from tfgraphprune.training.recovery import recover
@@ -114,6 +114,23 @@ def test_fit_fn_replaces_the_training(graph, plan, data, name, returns):
 def test_fit_fn_is_refused_where_it_would_be_passed_over(graph, plan, data, name):
     with pytest.raises(tgp.UserError, match="can't use fit_fn"):
         recover(graph, plan, FineTune(recovery=name), data, data, fit_fn=lambda m, t: m)
+
+
+def test_features_are_refused_where_they_would_not_be_compared(graph, plan, data):
+    with pytest.raises(tgp.UserError, match="feature_weight can't be added to fit_fn"):
+        settings = FineTune(feature_weight=1.0)
+        recover(graph, plan, settings, data, data, fit_fn=lambda m, t: m)
+
+
+def test_an_optimizer_that_can_t_be_made_anew_is_refused_before_long_work(data):
+    class Unsaid(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 1e-3
+
+    model = digits_cnn()
+    model.compile(keras.optimizers.Adam(Unsaid()), "mse")
+    with pytest.raises(tgp.UserError, match="can't be made anew"):
+        check_recovery(FineTune(), model, None)
 
 
 def test_scratch_forgets_and_trains_for_equal_compute(graph, plan, data):

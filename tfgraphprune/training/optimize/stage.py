@@ -16,7 +16,8 @@ from tfgraphprune.legacy_keras import serves_tf_keras
 from tfgraphprune.outputs import check_classifier
 from tfgraphprune.pruning.masking import copy_model
 from tfgraphprune.pruning.tasks import compile_alike
-from tfgraphprune.training.finetune import check_settings, finetune
+from tfgraphprune.training.checks import check_settings
+from tfgraphprune.training.finetune import finetune
 from tfgraphprune.training.fit import Row
 from tfgraphprune.training.objectives import check_losses_stay, has_own_step, is_compiled
 from tfgraphprune.training.precision import check_float32
@@ -81,8 +82,14 @@ def check_training(
             )
         check_settings(
             model, "float32", training.get("label_smoothing", 0.0), training["optimizer"],
-            training["learning_rate"], training.get("augment"),
+            training["learning_rate"], training.get("weight_decay"), training.get("augment"),
         )  # fmt: skip
+        own = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        if training["optimizer"] is None and getattr(own, "use_ema", False) and not averages:
+            raise UserError(
+                f"the optimizer of {model.name!r} averages weights (use_ema), which would undo "
+                "what the training keeps in them: name another optimizer here."
+            )
         return
     check_classifier(model, training.get("teacher"))
 

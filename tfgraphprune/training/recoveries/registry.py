@@ -9,10 +9,11 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.keras3 import is_keras3_model
 from tfgraphprune.legacy_keras import serves_tf_keras
+from tfgraphprune.pruning.tasks import fresh_optimizer
 from tfgraphprune.settings import FineTune
 from tfgraphprune.settings.finetune import BY_TFMOT
-from tfgraphprune.training.finetune import check_settings
-from tfgraphprune.training.objectives import check_losses_stay, has_own_step
+from tfgraphprune.training.checks import check_settings
+from tfgraphprune.training.objectives import check_losses_stay, has_own_step, is_compiled
 from tfgraphprune.training.precision import check_float32
 from tfgraphprune.training.recoveries.base import FitFn, Recovery
 from tfgraphprune.training.recoveries.gradual import gradual, unmasked
@@ -41,17 +42,25 @@ def check_recovery(settings: FineTune, model: Any, fit_fn: FitFn | None) -> None
 
     Raises:
         UserError: the recovery trains the network before it is cut, but not by the function, the
-            training step or the losses that the user has for that.
+            training step or the losses that the user has for that; a loss on features that such
+            a function or step would not have; or an optimizer that can't be made anew.
     """
+    if is_compiled(model):  # so is what is left of it
+        fresh_optimizer(model, model)
+    own_step = has_own_step(model) and not is_keras3_model(model)
+    own = "fit_fn" if fit_fn is not None else f"the train_step of {type(model).__name__}"
     if fit_fn is None and settings.epochs:
         check_settings(
             model, settings.precision, settings.label_smoothing, settings.optimizer,
-            settings.learning_rate, settings.augment,
+            settings.learning_rate, settings.weight_decay, settings.augment,
         )  # fmt: skip
+    if settings.feature_weight and (fit_fn is not None or own_step):
+        raise UserError(
+            f"feature_weight can't be added to {own}: set it to 0, or add such a loss there."
+        )
     if settings.recovery not in _OWN_LOOP:
         return
-    if fit_fn is not None or (has_own_step(model) and not is_keras3_model(model)):
-        own = "fit_fn" if fit_fn is not None else f"the train_step of {type(model).__name__}"
+    if fit_fn is not None or own_step:
         raise UserError(
             f"recovery={settings.recovery!r} steers the training of the whole network itself, so "
             f"it can't use {own}: use another recovery."
