@@ -136,6 +136,83 @@ def test_layers_and_ops_are_followed(name, tmp_path):
     assert np.isfinite(small.train_on_batch(x, np.zeros((3, 3))))
 
 
+class PreActivation(keras.layers.Layer):
+    """A block whose `activation` is a layer that it calls first."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.activation, self.conv = layers.LeakyReLU(0.3), layers.Conv2D(6, 3, padding="same")
+
+    def call(self, inputs):
+        return inputs + self.conv(self.activation(inputs))
+
+
+def tokens(op):
+    """An embedding with a mask where a token is 0, the op, and a classifier."""
+
+    def build():
+        start = keras.Input((6,), dtype="int32")
+        x = op(layers.Embedding(20, 8, mask_zero=True, name="embedding")(start))
+        x = layers.Flatten()(x) if len(x.shape) > 2 else x
+        return keras.Model(start, layers.Dense(3)(layers.Dense(4, "relu", name="reader")(x)))
+
+    return build
+
+
+def low_rank():
+    model = around(layers.Conv2D(7, 1))()
+    model.get_layer("reader").enable_lora(2)
+    return model
+
+
+def whole_numbers():
+    start = keras.Input((6,))
+    x = layers.Dense(5, "relu", name="reader")(layers.Dense(8, "relu")(start))
+    model = keras.Model(start, layers.Dense(3)(x))
+    model.quantize("int8")
+    return model
+
+
+SEAMS = {
+    "a block's own activation": (around(PreActivation()), "maker"),
+    "a mask for a recurrent layer": (tokens(layers.LSTM(5)), "lstm"),
+    "a mask as long as the units": (tokens(layers.LSTM(6)), "lstm"),
+    "a mask in wrappers": (
+        tokens(
+            lambda x: layers.GlobalAveragePooling1D()(
+                layers.Bidirectional(layers.LSTM(4, return_sequences=True))(x)
+            )
+        ),
+        "bidirectional",
+    ),
+    "a mean of squares": (around(layers.LayerNormalization(rms_scaling=True)), ""),
+    "axes in another order": (around(layers.LayerNormalization(axis=(-1, 1))), ""),
+    "low rank": (low_rank, "maker"),
+    "whole numbers": (whole_numbers, ""),
+    "a flat roll": (around(lambda x: ops.roll(x, 2)), ""),
+}
+"""Networks with a layer that is used otherwise than usual, and a group that is still free."""
+
+
+@pytest.mark.parametrize(("build", "free"), SEAMS.values(), ids=SEAMS)
+def test_what_is_made_of_a_network_computes_the_same(build, free):
+    keras.backend.clear_session()
+    model = build()
+    if build is not whole_numbers:
+        networks.randomized(model)
+    x = networks.examples(model)
+    graph = LayerGraph.from_model(model)
+    dense = outputs_of(model, x)[0]
+    for make in (prune, masked):
+        (whole,) = outputs_of(make(model, PruningPlan({}, graph.fingerprint)), x)
+        np.testing.assert_allclose(dense, whole, rtol=0, atol=1e-4 * dense.std())
+    if graph.prunable_groups:
+        (expected,), (got,) = (outputs_of(f(model, half(graph)), x) for f in (masked, prune))
+        np.testing.assert_allclose(expected, got, rtol=0, atol=1e-4 * expected.std())
+    names = {group.name for group in graph.prunable_groups}
+    assert not free or any(name.startswith(free) for name in names)
+
+
 @pytest.mark.parametrize("name", ["MobileNetV2", "EfficientNetB0"])
 def test_applications(name, tmp_path):
     model = getattr(keras.applications, name)(weights=None, input_shape=(32, 32, 3), classes=10)

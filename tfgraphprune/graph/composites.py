@@ -17,6 +17,7 @@ import tensorflow as tf
 from tfgraphprune.errors import UserError, first_line
 from tfgraphprune.graph.dialects import dialect_of
 from tfgraphprune.graph.dialects.base import StoredCall
+from tfgraphprune.graph.kinds import is_of_keras
 from tfgraphprune.graph.labels import Shape
 from tfgraphprune.graph.reader import Call, Program, call_of, is_tensor, program_of, shape_of
 from tfgraphprune.graph.rules import is_known, is_op
@@ -40,8 +41,13 @@ def opened(call: Call, shapes: Sequence[Shape]) -> Program:
 
     Raises:
         Exception: of any kind, where the layer can't be called on symbolic inputs.
-        ValueError: it acts differently in training, or uses weights of layers in it directly.
+        ValueError: it acts differently in training, uses weights of layers in it directly, adds
+            losses, or is given a mask that Keras hands on beside its arguments.
     """
+    if any(getattr(t, "_keras_mask", None) is not None for t in call.inputs):
+        for layer in (call.layer, *call.dialect.layers_in(call.layer)):
+            if not is_of_keras(type(layer)) and _sees_masks(layer):
+                raise ValueError("is given a mask")
     program = _traced(call, shapes, {})
     if any(is_op(inner.layer) and reads_variable(inner) for inner in program.calls):
         raise ValueError("computes with a weight outside of the layer that it is of")
@@ -52,6 +58,12 @@ def opened(call: Call, shapes: Sequence[Shape]) -> Program:
         if _steps(program, inner) != _steps(training, inner):
             raise ValueError("does other things in training than in inference")
     return _sized(program)
+
+
+def _sees_masks(layer: Any) -> bool:
+    """Whether a layer takes a mask, or makes one."""
+    takes = "mask" in inspect.signature(layer.call).parameters
+    return takes or not getattr(layer.compute_mask, "_is_default", False)
 
 
 def reads_variable(call: Call) -> bool:
@@ -111,13 +123,18 @@ def _traced(call: Call, shapes: Sequence[Shape], extra: dict) -> Program:
     args, kwargs = call.substitute({id(t): x for t, x in zip(call.inputs, inputs, strict=True)})
     inner = dialect.layers_in(call.layer)
     nodes = [len(layer._inbound_nodes) for layer in inner]
+    losses = [(each, len(each._losses)) for each in (call.layer, *inner)]
     try:
         nested = call.layer.call(*args, **{**kwargs, **extra})
         outputs = tf.nest.flatten(nested)
         if not all(map(is_tensor, outputs)):
             raise ValueError("returns something else than tensors")
         calls = tuple(_calls(call, dialect.call_between(inputs, outputs)))
+        if any(len(each._losses) > count for each, count in losses):
+            raise ValueError("adds a loss to those of the training")
     finally:
+        for each, count in losses:
+            del each._losses[count:]
         for layer, count in zip(inner, nodes, strict=True):
             del layer._inbound_nodes[count:]
     given = args[0] if len(args) == 1 and not any(map(is_tensor, kwargs.values())) else inputs

@@ -13,7 +13,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tfgraphprune.graph.reader import Call, Program, output_shapes
+import numpy as np
+
+from tfgraphprune.graph.reader import Call, Program, is_tensor, output_shapes
 from tfgraphprune.graph.rules.permutation import ChannelShuffle
 
 _RESHAPES = ("reshape", "Reshape")
@@ -63,4 +65,17 @@ def _is_shuffle(steps: list[Call]) -> bool:
     start, split, swapped, end = shapes
     if None in start or start != end or len(split) != len(start) + 1:
         return False
-    return split[:-2] == start[:-1] and swapped == (*split[:-2], split[-1], split[-2])
+    if split[:-2] != start[:-1] or swapped != (*split[:-2], split[-1], split[-2]):
+        return False
+    rank = len(split) + 1
+    return _order(steps[1]) == [*range(rank - 2), rank - 1, rank - 2]
+
+
+def _order(call: Call) -> list[int]:
+    """Where a transposition takes each axis from, the batch first; empty where it doesn't say."""
+    dims = getattr(call.layer, "dims", None)
+    if dims is not None:
+        return [0, *dims]
+    named = call.named_arguments()
+    order = named.get("perm", named.get("axes"))
+    return [] if order is None or is_tensor(order) else np.ravel(order).tolist()

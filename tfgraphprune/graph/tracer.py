@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgraphprune.graph.constraints import Balance, Rectangle
+from tfgraphprune.graph.kinds import layer_as_activation
 from tfgraphprune.graph.labels import Labels, Shape, compact, per_channel
 from tfgraphprune.graph.reader import Call, output_shapes
 from tfgraphprune.graph.trace import NORM, PRODUCT, Role, Trace, TracedWeight, WeightAxis
@@ -51,6 +52,18 @@ class CallTracer:
         """
         call = replace(self.call, layer=layer, shapes=tuple(shapes))
         return CallTracer(self._trace, call, self._owner, times, (name, "config"))
+
+    @property
+    def wrapped(self) -> bool:
+        """Whether the layer is inside a wrapper, which calls it."""
+        return bool(self._within)
+
+    @property
+    def activation(self) -> Any:
+        """What the call's layer applies last; `None` where a layer does, whose call is apart."""
+        layer = self.call.layer
+        apart = not self.wrapped and layer_as_activation(layer) is not None
+        return None if apart else getattr(layer, "activation", None)
 
     def new_ids(self, count: int) -> np.ndarray:
         """`count` fresh channel ids; int64 `[count]`."""
@@ -165,7 +178,7 @@ class CallTracer:
         """Register the layer's remaining weights, which carry no channels that can be cut."""
         for index, variable in enumerate(self._owner.layer.weights):
             key = (self._path, index)
-            if key not in self._trace.weights:
+            if key not in self._trace.weights and hasattr(variable, "shape"):  # not a vocabulary
                 self._trace.weights[key] = TracedWeight(self._path, index, tuple(variable.shape))
 
     def fresh(self, shape: Shape, reason: str) -> Labels:

@@ -13,9 +13,9 @@ from tfgraphprune.errors import UserError, first_line
 from tfgraphprune.graph.composites import is_composite, opened, read_model, reads_variable
 from tfgraphprune.graph.constraints import settle
 from tfgraphprune.graph.labels import Labels, per_channel
-from tfgraphprune.graph.reader import Call, Program, output_shapes, program_at
-from tfgraphprune.graph.rules import rule_for
-from tfgraphprune.graph.rules.base import is_op, product
+from tfgraphprune.graph.reader import Call, Program, is_tensor, output_shapes, program_at
+from tfgraphprune.graph.rules import is_known, rule_for
+from tfgraphprune.graph.rules.base import LayerRule, is_op, product
 from tfgraphprune.graph.shuffles import fused
 from tfgraphprune.graph.trace import Trace
 from tfgraphprune.graph.tracer import CallTracer
@@ -38,7 +38,9 @@ def trace_model(model: Any) -> tuple[Trace, Program, list[Call]]:
     outputs = program.interpret(starts, tracing.visit)
     # Of several reasons the first one counts, and this is the one that can't be helped.
     trace.frozen[:0] = [(np.unique(labels.ids), "output of the model") for labels in outputs]
-    alien = [call.key for call in tracing.found if is_op(call.layer) and reads_variable(call)]
+    readers = [call for call in tracing.found if is_op(call.layer) and reads_variable(call)]
+    _freeze_read(trace, readers)
+    alien = [call.key for call in readers]
     if alien and not trace.weights:
         raise UserError(
             f"{model.name!r} has no weights that Keras knows of: its ops compute with variables "
@@ -50,6 +52,36 @@ def trace_model(model: Any) -> tuple[Trace, Program, list[Call]]:
         if axis in labels.varying(trace.union):
             trace.frozen.append((labels.ids.take([index], axis).ravel(), reason))
     return trace, program, tracing.found
+
+
+def _freeze_read(trace: Trace, readers: Sequence[Call]) -> None:
+    """A weight that an op reads beside its layer stays whole, as with tied embeddings."""
+    for call in readers:
+        read = {id(leaf) for leaf in tf.nest.flatten((call.args, call.kwargs))}
+        for axis in trace.axes.values():
+            weights = trace.layers[axis.path].weights if axis.weight >= 0 else ()
+            if weights and id(weights[axis.weight]) in read:
+                trace.frozen.append((np.unique(axis.ids), f"{call.key}: reads this weight"))
+
+
+def _unfollowed(call: Call, rule: LayerRule) -> str:
+    """Why a call that its rule knows can't be followed all the same, or an empty string."""
+    if is_op(call.layer) and reads_variable(call):
+        return "computes with a variable"
+    for value in (*call.args, *call.kwargs.values()):
+        leaves = tf.nest.flatten(value)
+        followed = rule.takes_constants and not any(map(is_tensor, leaves))
+        if not followed and any(map(_is_array, leaves)):
+            return "combines channels with constants"
+    return ""
+
+
+def _is_array(value: Any) -> bool:
+    """Whether this is a constant tensor, rather than a setting such as sizes or an order."""
+    if not isinstance(value, np.ndarray | tf.Tensor | tf.Variable) or np.size(value) < 2:
+        return False
+    kind = tf.as_dtype(value.dtype)
+    return kind.is_floating or kind.is_complex or kind.is_bool
 
 
 class _Tracing:
@@ -111,6 +143,8 @@ class _Tracing:
         times = self._times_of(call)
         tracer = CallTracer(trace, call, times=int(times) if times.denominator == 1 else None)
         rule = rule_for(call.layer)
+        if is_known(call.layer):
+            reason = reason or _unfollowed(call, rule)
         outputs = tracer.opaque(inputs, reason) if reason else rule.trace(tracer, inputs)
         tracer.other_weights()
         sized = zip(outputs, output_shapes(call), strict=True)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfgraphprune.errors import UserError
 from tfgraphprune.graph.axes import taken
+from tfgraphprune.graph.composites import reads_variable
 from tfgraphprune.graph.labels import Kept, Labels, Shape
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.graph.reader import Call, Program, is_tensor
@@ -60,6 +61,7 @@ class Rebuild:
         self._swap = swap
         self._flat = flat
         self._made: dict[int, Any] = {}
+        self._variables: dict[int, Any] = {}
         self._frozen = False
         self._axes: dict[tuple, list[tuple[WeightAxis, np.ndarray]]] = {}
         for axis in graph.weight_axes():
@@ -113,6 +115,10 @@ class Rebuild:
             args, kwargs = tf.nest.map_structure(
                 lambda leaf: values.get(id(leaf), leaf),
                 rule.arguments(call, inputs, outputs, self._kept),
+            )
+        if is_op(call.layer) and reads_variable(call):  # of a layer that was made before
+            args, kwargs = tf.nest.map_structure(
+                lambda leaf: self._variables.get(id(leaf), leaf), (args, kwargs)
             )
         layer = self._made.get(id(call.layer))
         if layer is None:
@@ -224,6 +230,8 @@ class Rebuild:
         results = layer(*args, **kwargs)
         if type(layer) is type(call.layer) and hasattr(layer, "_flatten_layers"):  # no op
             trainable_alike(layer, call.layer)
+        own = layer.weights if variables is None else variables
+        self._variables |= zip(map(id, call.layer.weights), own, strict=False)
         if variables is None:
             added = layer.get_weights()[len(weights) :] if self._swap else []
             layer.set_weights(weights + added)

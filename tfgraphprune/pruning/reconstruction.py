@@ -137,6 +137,8 @@ def _consumers(graph: LayerGraph, kept: Kept, rebuilt: Rebuild) -> dict[Path, _C
         readers = [n for n in graph.nodes if node.name in n.inputs]
         # The constant of a layer that is called twice would have to be in both calls' BatchNorms.
         once = sum(n.path == node.path for n in graph.nodes) == 1
+        # It belongs before an activation of the layer's own, so what is after that can't take it.
+        once = once and getattr(layer.activation, "__name__", "") == "linear"
         normalised = all(n.type in _BATCH_NORMS and n.path in rebuilt.layers for n in readers)
         norms = tuple(rebuilt.layers[n.path] for n in readers) if once and normalised else ()
         found[node.path] = _Consumer(layer, small, outputs, norms)

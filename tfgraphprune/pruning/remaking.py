@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfgraphprune.errors import UserError
+from tfgraphprune.graph.kinds import layer_as_activation
 from tfgraphprune.graph.labels import Kept
 from tfgraphprune.graph.reader import Call
 
@@ -50,8 +51,8 @@ def config_of(call: Call) -> dict:
     activation = getattr(call.layer, "activation", None)
     if "activation" in config and callable(activation):
         # Keras may not find a function by its name; a layer is called apart.
-        layer = isinstance(activation, call.dialect.keras.layers.Layer)
-        config["activation"] = "linear" if layer else activation
+        apart = layer_as_activation(call.layer) is not None
+        config["activation"] = "linear" if apart else activation
     return config
 
 

@@ -12,19 +12,22 @@ from typing import Any
 import tensorflow as tf
 
 from tfgraphprune.graph.dialects import Dialect
+from tfgraphprune.graph.kinds import keras_kind
 
 
 def restricted_twin(layer: Any, dialect: Dialect) -> Any:
     """A layer like this normalization, whose statistics leave out where its `mask` is 0.
 
     Args:
-        layer: a LayerNormalization or GroupNormalization.
+        layer: a LayerNormalization or GroupNormalization, or one that computes as these do.
         dialect: the Keras that it is of.
 
     Returns:
         A layer with one weight more, the last: `mask`, float `[channels]`, at first all ones.
     """
-    return _classes(dialect.keras)[type(layer).__name__].from_config(layer.get_config())
+    name = keras_kind(layer)
+    config = getattr(dialect.keras.layers, name).get_config(layer)
+    return _classes(dialect.keras)[name].from_config(config)
 
 
 @functools.cache

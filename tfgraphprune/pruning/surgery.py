@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from absl import logging
+
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.pruning.plan import PruningPlan
 from tfgraphprune.pruning.rebuild import Rebuild
-from tfgraphprune.pruning.tasks import assembled
+from tfgraphprune.pruning.tasks import adds_losses, assembled
 
 
 def prune(model: Any, plan: PruningPlan) -> Any:
@@ -23,11 +25,16 @@ def prune(model: Any, plan: PruningPlan) -> Any:
         subclass of `keras.Model` with a training step of its own, such as a KerasCV detector,
         comes back as an object of that class around the smaller network. A compiled model comes
         back compiled alike, with a fresh optimizer; a metric whose class has no `get_config` to be
-        made anew from is left out, with a warning.
+        made anew from is left out, with a warning, and so are losses of the model's `add_loss`.
 
     Raises:
         UserError: the plan was made for another model, or a layer has no configuration.
     """
     graph = LayerGraph.from_model(model)
     plan.check(graph)
+    if adds_losses(model):
+        logging.warning(
+            "the losses that were added to %r by add_loss are not in the smaller model: add them "
+            "there.", model.name,
+        )  # fmt: skip
     return assembled(model, Rebuild(graph, graph.kept(plan.kept)).model)

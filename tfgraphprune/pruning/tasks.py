@@ -179,6 +179,11 @@ def compile_alike(small: Any, model: Any) -> None:
         keras.Model.compile(small, **settings)
 
 
+def adds_losses(model: Any) -> bool:
+    """Whether a functional model has losses of `add_loss`, which nothing made of its layers has."""
+    return any(type(layer).__name__ == "AddLoss" for layer in model.layers)
+
+
 def fresh_optimizer(model: Any, target: Any) -> Any:
     """An optimizer like the one that a model was compiled with, without its slots.
 

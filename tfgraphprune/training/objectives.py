@@ -15,6 +15,7 @@ from absl import logging
 from tfgraphprune.errors import UserError
 from tfgraphprune.identity import named
 from tfgraphprune.outputs import check_classifier, scores_classes, takes_units_apart
+from tfgraphprune.pruning.tasks import adds_losses
 from tfgraphprune.training import teaching
 from tfgraphprune.training.distill import Distiller, Taught
 from tfgraphprune.training.features import FeatureMatch
@@ -32,7 +33,7 @@ def is_compiled(model: Any) -> bool:
     return (
         any(loss is not None for loss in tf.nest.flatten(getattr(model, "loss", None)))
         or (isinstance(model, keras.Model) and has_own_step(model))
-        or any(type(layer).__name__ == "AddLoss" for layer in model.layers)
+        or adds_losses(model)
     )
 
 

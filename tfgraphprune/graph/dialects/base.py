@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tfgraphprune.graph.kinds import layer_as_activation
+
 
 @dataclass(frozen=True, eq=False)
 class StoredCall:
@@ -86,9 +88,8 @@ class Dialect(ABC):
 
     def split(self, stored: StoredCall) -> Iterator[StoredCall]:
         """A call as it is; with an activation that is itself a layer, that one's call apart."""
-        activation = getattr(stored.layer, "activation", None)
-        inside = hasattr(stored.layer, "cell")  # a recurrent layer calls it at every step
-        if inside or not isinstance(activation, self.keras.layers.Layer):
+        activation = layer_as_activation(stored.layer)
+        if activation is None:
             yield stored
             return
         (output,) = stored.outputs

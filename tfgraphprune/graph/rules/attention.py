@@ -18,11 +18,14 @@ class MultiHeadAttention(LayerRule):
     Michel et al., "Are Sixteen Heads Really Better than One?", NeurIPS 2019.
     """
 
+    takes_constants = True
+
     def trace(self, tracer: CallTracer, inputs: list[Labels]) -> list[Labels]:
         """Query, key and value projections make heads; the output projection reads them."""
         call, layer = tracer.call, tracer.call.layer
         labels = {id(t): found for t, found in zip(call.inputs, inputs, strict=True)}
-        arguments = {name: labels.get(id(t)) for name, t in call.named_arguments().items()}
+        named = call.named_arguments()
+        arguments = {name: labels.get(id(t)) for name, t in named.items()}
         query, value = arguments["query"], arguments["value"]
         key = arguments.get("key") or value
         mask = arguments.get("attention_mask")
@@ -33,8 +36,10 @@ class MultiHeadAttention(LayerRule):
         tracer.setting("num_heads", heads)
         if mask is not None:
             tracer.freeze(mask, "is an attention mask")
-            if mask.rank > 2 and mask.shape[0] != 1:
-                tracer.freeze(heads, "has a mask for each head")
+        given: Any = named.get("attention_mask")
+        shape = np.shape(given)[1:] if mask is None else mask.shape
+        if len(shape) > 2 and shape[0] != 1:
+            tracer.freeze(heads, "has a mask for each head")
         for dense, read, uses in (
             (layer._query_dense, query, steps),
             (layer._key_dense, key, sources),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tfgraphprune.errors import UserError
+from tfgraphprune.graph.kinds import computes_otherwise, is_of_keras
 from tfgraphprune.graph.labels import Kept, Labels, Shape
 from tfgraphprune.graph.reader import Call, output_shapes
 from tfgraphprune.graph.tracer import CallTracer
@@ -32,6 +33,9 @@ class LayerRule:
     def config(self, call: Call, outputs: list[Labels], kept: Kept) -> dict[str, Any]:
         """The entries of `layer.get_config()` that change."""
         return {}
+
+    takes_constants = False
+    """Whether it follows arguments that are arrays; other calls with arrays freeze."""
 
     @property
     def has_settings(self) -> bool:
@@ -76,9 +80,6 @@ class Unknown(LayerRule):
         kind = getattr(tracer.call.layer, "symbol", None) or type(tracer.call.layer).__name__
         return tracer.opaque(inputs, f"no rule for {kind}")
 
-
-_HARMLESS = {"__init__", "get_config", "from_config", *vars(type("Empty", (), {}))}
-"""What a subclass may define without computing anything else."""
 
 _RULES: dict[str, LayerRule] = {}
 _CLASS_RULES: dict[type, LayerRule] = {}
@@ -150,13 +151,12 @@ def rule_for(layer: Any) -> LayerRule:
     if type(layer) in _CLASS_RULES:
         return _CLASS_RULES[type(layer)]
     for kind in type(layer).__mro__:
-        package = kind.__module__.split(".")[0]
-        if package in ("tf_keras", "keras"):
+        if is_of_keras(kind):
             return _RULES.get(kind.__name__, _UNKNOWN)
+        package = kind.__module__.split(".")[0]
         if (rule := _RULES.get(f"{package}.{kind.__name__}")) is not None:
             return rule
-        own = (getattr(kind, name) for name in vars(kind).keys() - _HARMLESS)
-        if any(callable(value) or isinstance(value, property) for value in own):
+        if computes_otherwise(kind):
             return _UNKNOWN
     return _UNKNOWN
 
@@ -194,9 +194,9 @@ _ACTIVATION_LAYERS = frozenset(["ReLU", "LeakyReLU", "ELU", "HardSigmoidActivati
 
 def acts_per_channel(activation: Any) -> bool:
     """Whether an activation maps each value by itself, as far as its Keras or TF name tells."""
-    if activation is None or hasattr(activation, "_inbound_nodes"):
-        return True  # a layer that is an activation has been split off, and has its own rule
-    module = getattr(activation, "__module__", "") or ""
+    if activation is None:
+        return True
+    module = getattr(activation, "__module__", "") or ""  # of a layer, its class's
     known = module.split(".")[0] in ("tf_keras", "keras", "tensorflow", "keras_cv")
     name = getattr(activation, "__name__", "") or type(activation).__name__
     return known and name in CHANNELWISE_ACTIVATIONS | _ACTIVATION_LAYERS

@@ -23,6 +23,8 @@ class Elementwise(LayerRule):
         expands: whether inputs of lower rank gain axes after the batch, as Keras' merge layers do.
     """
 
+    takes_constants = True
+
     def __init__(self, expands: bool = False):
         self._expands = expands
 
@@ -30,8 +32,6 @@ class Elementwise(LayerRule):
         """Unite position by position."""
         shape = output_shapes(tracer.call)[0]
         constants = _constants(tracer.call)
-        if any(isinstance(value, tf.Variable) for value in constants.values()):
-            return tracer.opaque(inputs, "combines channels with a variable")
         if self._expands:
             inputs = [_expand(labels, len(shape)) for labels in inputs]
         wide = any(np.ndim(value) > len(shape) + 1 for value in constants.values())
@@ -40,8 +40,9 @@ class Elementwise(LayerRule):
         varying = {axis for labels in inputs for axis in labels.varying(tracer.union)}
         joined: list[np.ndarray] = []
         for labels in inputs:
-            stretched = [a for a in varying if labels.shape[a] == 1 and shape[a] != 1]
-            if stretched:
+            if any(labels.shape[a] == 1 and shape[a] != 1 for a in varying):
+                if labels.varying(tracer.union):
+                    return tracer.opaque(inputs, "is broadcast along one axis of channels of two")
                 tracer.freeze(labels, "is broadcast over the channels of another tensor")
             else:
                 joined.append(labels.ids)
@@ -59,12 +60,25 @@ class Elementwise(LayerRule):
         return args, {name: cut.get(name, value) for name, value in call.kwargs.items()}
 
 
+class Noise(Elementwise):
+    """Dropout, whose noise may have a shape of its own."""
+
+    def trace(self, tracer: CallTracer, inputs: list[Labels]) -> list[Labels]:
+        """Freeze channels whose number the configuration holds."""
+        sizes = list(tracer.call.layer.noise_shape or ())[1:]
+        if any(sizes[axis] not in (None, 1) for axis in inputs[0].varying(tracer.union) if sizes):
+            tracer.freeze(inputs[0], "has noise of a fixed size")
+        return super().trace(tracer, inputs)
+
+
 class PerChannel(LayerRule):
     """Maps each channel by itself, over any window of positions."""
 
     def trace(self, tracer: CallTracer, inputs: list[Labels]) -> list[Labels]:
         """Pass the channels' ids on."""
         axis, shape = channel_axis(tracer.call.layer), output_shapes(tracer.call)[0]
+        if len(shape) > 1 and shape[axis] != inputs[0].shape[axis]:
+            return tracer.opaque(inputs, "changes the number of channels")
         ids = tracer.channels(inputs[0], axis)
         return [per_channel(ids, shape, axis if len(shape) > 1 else -1)]
 
@@ -74,7 +88,7 @@ class Activation(LayerRule):
 
     def trace(self, tracer: CallTracer, inputs: list[Labels]) -> list[Labels]:
         """Pass on, or freeze."""
-        activation = tracer.call.layer.activation
+        activation = tracer.activation
         if getattr(activation, "__name__", "") == "softmax":
             return Softmax().trace(tracer, inputs)
         if not acts_per_channel(activation):
@@ -147,10 +161,11 @@ def _cut(value: Any, labels: Labels, kept: Kept) -> np.ndarray:
 
 layer_rule("Add Subtract Multiply Average Maximum Minimum".split(), Elementwise(expands=True))
 layer_rule(
-    "ReLU LeakyReLU ELU ThresholdedReLU Dropout GaussianNoise GaussianDropout AlphaDropout "
+    "ReLU LeakyReLU ELU ThresholdedReLU GaussianNoise GaussianDropout "
     "ActivityRegularization StochasticDepth CustomScaleLayer".split(),
     Elementwise(),
 )
+layer_rule(["Dropout", "AlphaDropout"], Noise())
 layer_rule(
     "MaxPooling1D MaxPooling2D MaxPooling3D AveragePooling1D AveragePooling2D AveragePooling3D "
     "GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D "

@@ -44,6 +44,8 @@ class LayerNorm(LayerRule):
             return [labels]
         if labels.rank - 1 not in axes:
             return tracer.opaque(inputs, f"normalises the axes {layer.axis} over the channels")
+        if axes != sorted(axes) or getattr(layer, "rms_scaling", False) or tracer.wrapped:
+            return tracer.opaque(inputs, "normalises the channels in a way that is not followed")
         ids = tracer.channels(labels)
         place = axes.index(labels.rank - 1)
         for variable in (layer.gamma, layer.beta):
@@ -61,6 +63,8 @@ class GroupNorm(LayerRule):
         axis = _axes(layer, labels)[0]
         if axis != labels.rank - 1:
             return tracer.opaque(inputs, f"normalises axis {layer.axis}, not the last one")
+        if tracer.wrapped:
+            return tracer.opaque(inputs, "normalises the channels in a wrapper")
         ids = tracer.channels(labels)
         blocks = layer.groups
         if blocks == len(ids):
@@ -103,12 +107,12 @@ class Constants(LayerRule):
         """Constants for each channel lie in the configuration, learned ones in weights."""
         layer, labels = tracer.call.layer, inputs[0]
         values = [getattr(layer, name, None) for name in _CONSTANTS]
-        sizes = {np.size(value) for value in values if value is not None} - {1}
-        if not sizes:
+        shapes = {np.shape(value) for value in values if value is not None and np.size(value) > 1}
+        if not shapes:
             tracer.other_weights()
             return [labels]
         size = labels.shape[-1]
-        if sizes != {size}:
+        if any(shape[-1] != size or np.prod(shape) != size for shape in shapes):
             return tracer.opaque(inputs, "has constants of another size than the channels")
         ids = tracer.channels(labels)
         for variable in layer.weights:

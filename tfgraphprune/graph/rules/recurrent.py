@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tfgraphprune.graph.labels import Labels, per_channel
@@ -25,11 +27,14 @@ class Recurrent(LayerRule):
         layer, labels = tracer.call.layer, inputs[0]
         if layer.stateful:
             return tracer.opaque(inputs, "keeps its state between batches")
+        masks, states = _beside(tracer, inputs)
+        for mask in masks:
+            tracer.freeze(mask, "is a mask")
         cell = layer.cell
         read = tracer.channels(labels)
         units = tracer.new_ids(cell.units)
         tracer.setting("units", units)
-        for state in inputs[1:]:
+        for state in states:
             tracer.unite(tracer.channels(state), units)
         for activation in (cell.activation, getattr(cell, "recurrent_activation", None)):
             if not acts_per_channel(activation):
@@ -42,6 +47,15 @@ class Recurrent(LayerRule):
         return [per_channel(units, shape) for shape in output_shapes(tracer.call)]
 
 
+def _beside(tracer: CallTracer, inputs: list[Labels]) -> tuple[list[Labels], list[Labels]]:
+    """Of the tensors after the first, the mask and the states."""
+    mask = tracer.call.named_arguments().get("mask")
+    masks, states = list[Labels](), list[Labels]()
+    for tensor, labels in list(zip(tracer.call.inputs, inputs, strict=False))[1:]:
+        (masks if tensor is mask else states).append(labels)
+    return masks, states
+
+
 class TimeDistributed(LayerRule):
     """One layer, called at every step; it must treat all steps' channels alike."""
 
@@ -50,7 +64,10 @@ class TimeDistributed(LayerRule):
         layer, labels = tracer.call.layer.layer, inputs[0]
         shapes = output_shapes(tracer.call)
         rule = rule_for(layer)
-        if rule.has_settings or len(inputs) != 1 or len(shapes) != 1 or labels.rank < 2:
+        masks, others = _beside(tracer, inputs)
+        for mask in masks:
+            tracer.freeze(mask, "is a mask")
+        if rule.has_settings or others or len(shapes) != 1 or labels.rank < 2:
             return tracer.opaque(inputs, f"wraps a {type(layer).__name__}")
         first = labels.ids.take(0, 0)
         tracer.unite(labels.ids, first)
@@ -68,12 +85,17 @@ class Bidirectional(LayerRule):
         wrapper, shapes = tracer.call.layer, output_shapes(tracer.call)
         rule = rule_for(wrapper.forward_layer)
         mode = wrapper.merge_mode
-        if len(inputs) != 1 or len(shapes) != 1 or not isinstance(rule, Recurrent) or mode is None:
+        masks, others = _beside(tracer, inputs)
+        for mask in masks:
+            tracer.freeze(mask, "is a mask")
+        if others or len(shapes) != 1 or not isinstance(rule, Recurrent) or mode is None:
             return tracer.opaque(inputs, "returns its states or both directions")
+        if not _are_twins(wrapper.forward_layer, wrapper.backward_layer):
+            return tracer.opaque(inputs, "has directions of different kinds or sizes")
         units = wrapper.forward_layer.units
         shape = (*shapes[0][:-1], units)
         both = [
-            rule.trace(tracer.inner(name, layer, [shape]), inputs)[0]
+            rule.trace(tracer.inner(name, layer, [shape]), inputs[:1])[0]
             for name, layer in (
                 ("layer", wrapper.forward_layer),
                 ("backward_layer", wrapper.backward_layer),
@@ -85,6 +107,10 @@ class Bidirectional(LayerRule):
             return [per_channel(ids[0], shapes[0])]
         tracer.balance(ids)
         return [per_channel(ids.ravel(), shapes[0])]
+
+
+def _are_twins(forward: Any, backward: Any) -> bool:
+    return rule_for(forward) is rule_for(backward) and forward.units == backward.units
 
 
 layer_rule(["LSTM"], Recurrent(4))

@@ -147,6 +147,14 @@ class Gather(Takes):
 class Roll(Moves):
     """`tf.roll`; along the channels it becomes a gather once some are cut."""
 
+    def problem(self, tracer: CallTracer, inputs: list[Labels]) -> str:
+        """Each axis once, and not all of them flat."""
+        axes = tracer.call.argument(2, "axis")
+        if axes is None:
+            return "rolls the flat tensor"
+        places = [int(a) % (inputs[0].rank + 1) for a in np.ravel(axes)]
+        return "" if len(set(places)) == len(places) else "rolls an axis twice"
+
     def arguments(
         self, call: Call, inputs: list[Labels], outputs: list[Labels], kept: Kept
     ) -> tuple[tuple, dict]:

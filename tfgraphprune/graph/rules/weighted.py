@@ -35,9 +35,11 @@ class Weighted(LayerRule):
         layer = tracer.call.layer
         if len(inputs) != 1:
             return tracer.opaque(inputs, "takes more than one tensor")
+        if not _holds_all(layer):
+            return tracer.opaque(inputs, "computes its kernel from several weights")
         axis = channel_axis(layer)
         ids = self._trace(tracer, inputs[0], axis)
-        if not acts_per_channel(getattr(layer, "activation", None)):
+        if not acts_per_channel(tracer.activation):
             tracer.freeze(ids, "its activation mixes channels or is unknown")
         if self._size:
             tracer.setting(self._size, ids)
@@ -46,6 +48,16 @@ class Weighted(LayerRule):
     def _trace(self, tracer: CallTracer, labels: Labels, axis: int) -> np.ndarray:
         """Register the weights and return the ids of the output's channels."""
         raise NotImplementedError
+
+
+_WEIGHTS = ("kernel", "depthwise_kernel", "pointwise_kernel", "embeddings", "bias")
+
+
+def _holds_all(layer: Any) -> bool:
+    """Whether the layer's weights are its kernels and its bias: not so with LoRA, or in int8."""
+    named = {id(v) for name in _WEIGHTS if (v := getattr(layer, name, None)) is not None}
+    others = {id(v) for v in getattr(getattr(layer, "activation", None), "weights", ())}
+    return named == {id(v) for v in layer.weights} - others
 
 
 class Kernel(Weighted):
@@ -166,7 +178,7 @@ class Einsum(LayerRule):
         if len(varying) > 1 or any(v in result or v not in kernel for v in varying):
             return tracer.opaque(inputs, "reads another axis than the one that the channels lie on")
         if (
-            not acts_per_channel(layer.activation)
+            not acts_per_channel(tracer.activation)
             or result[-1] not in kernel
             or result[-1] in source
         ):
@@ -177,9 +189,8 @@ class Einsum(LayerRule):
             axes[kernel.index(letter)] = ("in", tracer.channels(labels, source.index(letter) - 1))
         others = [n for n, letter in zip(shape, result[1:], strict=True) if letter not in kernel]
         tracer.weight(layer.kernel, axes, product(others))
-        if layer.bias is not None:
-            place = [a for a in result if a in layer.bias_axes].index(result[-1])
-            tracer.weight(layer.bias, {place: ("out", made)})
+        if layer.bias is not None and result[-1] in layer.bias_axes:
+            tracer.weight(layer.bias, {len(layer.bias.shape) - 1: ("out", made)})
         return [per_channel(made, shape)]
 
     def config(self, call: Call, outputs: list[Labels], kept: Kept) -> dict[str, Any]:

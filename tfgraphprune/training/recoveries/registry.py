@@ -9,7 +9,7 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.keras3 import is_keras3_model
 from tfgraphprune.legacy_keras import serves_tf_keras
-from tfgraphprune.pruning.tasks import fresh_optimizer
+from tfgraphprune.pruning.tasks import adds_losses, fresh_optimizer
 from tfgraphprune.settings import FineTune
 from tfgraphprune.settings.finetune import BY_TFMOT
 from tfgraphprune.training.checks import check_settings
@@ -43,13 +43,19 @@ def check_recovery(settings: FineTune, model: Any, fit_fn: FitFn | None) -> None
     Raises:
         UserError: the recovery trains the network before it is cut, but not by the function, the
             training step or the losses that the user has for that; a loss on features that such
-            a function or step would not have; or an optimizer that can't be made anew.
+            a function or step would not have; losses that a smaller model would lack; or an
+            optimizer that can't be made anew.
     """
     if is_compiled(model):  # so is what is left of it
         fresh_optimizer(model, model)
     own_step = has_own_step(model) and not is_keras3_model(model)
     own = "fit_fn" if fit_fn is not None else f"the train_step of {type(model).__name__}"
     if fit_fn is None and settings.epochs:
+        if adds_losses(model):
+            raise UserError(
+                f"the losses that were added to {model.name!r} by add_loss can't go along to a "
+                "smaller model: give a fit_fn that adds them, or make them in a layer."
+            )
         check_settings(
             model, settings.precision, settings.label_smoothing, settings.optimizer,
             settings.learning_rate, settings.weight_decay, settings.augment,
