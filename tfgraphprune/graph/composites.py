@@ -44,8 +44,9 @@ def opened(call: Call, shapes: Sequence[Shape]) -> Program:
         ValueError: it acts differently in training, uses weights of layers in it directly, adds
             losses, or is given a mask that Keras hands on beside its arguments.
     """
-    if any(getattr(t, "_keras_mask", None) is not None for t in call.inputs):
-        for layer in (call.layer, *call.dialect.layers_in(call.layer)):
+    if call.dialect.name == "tf_keras":  # Keras 3 stores the mask among the arguments
+        masked = any(getattr(t, "_keras_mask", None) is not None for t in call.inputs)
+        for layer in (call.layer, *call.dialect.layers_in(call.layer)) if masked else ():
             if not is_of_keras(type(layer)) and _sees_masks(layer):
                 raise ValueError("is given a mask")
     program = _traced(call, shapes, {})
