@@ -174,7 +174,7 @@ def _write(rows: dict[str, Any]) -> str:
         "otherwise, Zen 4 with 2 virtual cores. *Own width* is without the channels of zeros that",
         "are added up to multiples of sixteen (docs/recovery.md); *XLA's kernels* are those that",
         "tf_keras takes for grouped convolutions. *PyTorch* (channels last) trains ResNet-20 on",
-        "images without augmentation. Rows that were measured again, with `--only`, are of other days:",
+        "images without augmentation. Rows measured again, with `--only`, are of other days:",
         "compare times, which are by the dense network of the same day, rather than images/s.",
         f"Medians of {_ROUNDS.value} rounds of {_IMAGES.value} images.", "",
         "| | images/s | MACs | time of an epoch | speed-up / MACs saved |",
