@@ -72,12 +72,16 @@ def _several():
 
 
 @pytest.mark.parametrize("make", [_softmax, _logits, _multi_label, _several])
-@pytest.mark.parametrize("taught", [False, True])
-def test_a_compiled_model_learns_by_its_own_losses(images, make, taught):
+@pytest.mark.parametrize(
+    ("taught", "used"), [(False, False), (True, False), (True, True)], ids=["", "taught", "used"]
+)
+def test_a_compiled_model_learns_by_its_own_losses(images, make, taught, used):
     model, labels, metric = make()
     optimizer = model.optimizer
     data = tf.data.Dataset.from_tensor_slices((images[0], labels(images[1]))).batch(16)
     teacher = make()[0] if taught else None
+    if used:
+        model.evaluate(data, verbose=0)
     rows = tgp.finetune(model, data, epochs=6, teacher=teacher, verbose=0)
     assert rows[-1][metric] > rows[0][metric]
     assert rows[-1]["loss"] < rows[0]["loss"]

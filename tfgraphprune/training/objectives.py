@@ -214,7 +214,8 @@ class CompiledDistiller(Taught):
         found = teaching.first_outputs(self.teacher, batches)
         first = next(found)
         compiled = self.student.compiled_loss
-        compiled.build(tf.nest.pack_sequence_as(self.student.output, first))
+        if not compiled.built:  # a model that was trained or evaluated before has its losses
+            compiled.build(tf.nest.pack_sequence_as(self.student.output, first))
         losses = zip(compiled._losses, first, strict=True)
         self._compared = [teaching.compares(loss, outputs) for loss, outputs in losses]
         self._variances = teaching.variances(itertools.chain([first], found))
