@@ -34,17 +34,17 @@ READING = """\
   least squares before the training are worth nothing after a few epochs. Where there is no time to
   train, least squares give back most of what was lost (the last table but one).
 - *refill* chooses the channels by the single weights that survive tfmot's pruning, for as wide a
-  network: 1.97 below on SAC's widths and 3.30 on uniform ones, for 1.6 times the compute of cutting
+  network: 1.91 below on SAC's widths and 3.40 on uniform ones, for 1.6 times the compute of cutting
   at once by norms.
-- Channels that go one after another by tfmot's schedule (*gradual*) end 1.13 below on SAC's widths
-  and 1.82 on uniform ones (one seed), as close as cutting at once, for twice the compute, as the
-  network keeps its whole shape until the end. Soft filter pruning is 1.55 and 1.54 below on SAC's
-  widths and 2.72 on uniform ones, with two of the five epochs after the cut. Both were 2 to 21
-  points lower in earlier versions, by faults that these tables showed: statistics of BatchNorm
-  that were estimated again on 512 images after the training, and zeroed filters whose gradients
-  BatchNorm made 300 times too large.
-- Random weights have not come far after as many epochs (9.37 and 10.63 below), nor after as much
-  compute (6.09 and 6.56), with the dense network as teacher, which the paper does not have. Papers
+- Channels that go one after another by tfmot's schedule (*gradual*) end 1.22 below on SAC's widths
+  and 2.11 on uniform ones, nearly as close as cutting at once, for twice the compute, as the
+  network keeps its whole shape until the end. Soft filter pruning is 1.54 below on SAC's widths and
+  2.60 on uniform ones, with two of the five epochs after the cut. Both were 2 to 21 points lower in
+  earlier versions, by faults that these tables showed: statistics of BatchNorm that were estimated
+  again on 512 images after the training, and zeroed filters whose gradients BatchNorm made 300
+  times too large.
+- Random weights have not come far after as many epochs (9.54 and 10.67 below), nor after as much
+  compute (6.16 and 7.28), with the dense network as teacher, which the paper does not have. Papers
   train for hundreds of epochs; these rows say what a few of them are worth.
 - More epochs close the gap, from 1.84 points after one to 0.50 after 20 (one seed; the point of
   10 epochs is of another plan and in float32).
@@ -77,8 +77,8 @@ def write(rows: Rows, folder: Path) -> str:
         "beside it, and tests now and then; none where the run was halted in between. SAC's",
         "plans are in `plans/` (rewards 0.682 and 0.679 at 50%, 0.342 at 30%); † marks rows with a",
         "plan of an earlier version, which is lost: of rewards 0.690 (50%, 5 epochs), 0.665 (50%,",
-        "10 epochs) and 0.378 (30%). *refill* broke ties by index here, and by the plan now. The",
-        "dense weights are public ones, trained on: cifar10.md.",
+        "10 epochs) and 0.378 (30%). *refill* broke ties by index in its rows of seed 0, and by the",
+        "plan now. The dense weights are public ones, trained on: cifar10.md.",
         "",
     ]
     lines += _table(
