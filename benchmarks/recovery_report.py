@@ -77,7 +77,7 @@ def write(rows: Rows, folder: Path) -> str:
         "beside it, and tests now and then; none where the run was halted in between. SAC's",
         "plans are in `plans/` (rewards 0.682 and 0.679 at 50%, 0.342 at 30%); † marks rows with a",
         "plan of an earlier version, which is lost: of rewards 0.690 (50%, 5 epochs), 0.665 (50%,",
-        "10 epochs) and 0.378 (30%). *refill* broke ties by index in its rows of seed 0, and by the",
+        "10 epochs) and 0.378 (30%). *refill* broke ties by index in rows of seed 0, and by the",
         "plan now. The dense weights are public ones, trained on: cifar10.md.",
         "",
     ]
