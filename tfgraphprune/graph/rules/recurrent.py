@@ -27,14 +27,11 @@ class Recurrent(LayerRule):
         layer, labels = tracer.call.layer, inputs[0]
         if layer.stateful:
             return tracer.opaque(inputs, "keeps its state between batches")
-        masks, states = _beside(tracer, inputs)
-        for mask in masks:
-            tracer.freeze(mask, "is a mask")
         cell = layer.cell
         read = tracer.channels(labels)
         units = tracer.new_ids(cell.units)
         tracer.setting("units", units)
-        for state in states:
+        for state in _states(tracer, inputs):
             tracer.unite(tracer.channels(state), units)
         for activation in (cell.activation, getattr(cell, "recurrent_activation", None)):
             if not acts_per_channel(activation):
@@ -47,13 +44,16 @@ class Recurrent(LayerRule):
         return [per_channel(units, shape) for shape in output_shapes(tracer.call)]
 
 
-def _beside(tracer: CallTracer, inputs: list[Labels]) -> tuple[list[Labels], list[Labels]]:
-    """Of the tensors after the first, the mask and the states."""
+def _states(tracer: CallTracer, inputs: list[Labels]) -> list[Labels]:
+    """Of the tensors after the first, the states; a mask among them freezes."""
     mask = tracer.call.named_arguments().get("mask")
-    masks, states = list[Labels](), list[Labels]()
+    states = []
     for tensor, labels in list(zip(tracer.call.inputs, inputs, strict=False))[1:]:
-        (masks if tensor is mask else states).append(labels)
-    return masks, states
+        if tensor is mask:
+            tracer.freeze(labels, "is a mask")
+        else:
+            states.append(labels)
+    return states
 
 
 class TimeDistributed(LayerRule):
@@ -64,9 +64,7 @@ class TimeDistributed(LayerRule):
         layer, labels = tracer.call.layer.layer, inputs[0]
         shapes = output_shapes(tracer.call)
         rule = rule_for(layer)
-        masks, others = _beside(tracer, inputs)
-        for mask in masks:
-            tracer.freeze(mask, "is a mask")
+        others = _states(tracer, inputs)
         if rule.has_settings or others or len(shapes) != 1 or labels.rank < 2:
             return tracer.opaque(inputs, f"wraps a {type(layer).__name__}")
         first = labels.ids.take(0, 0)
@@ -85,9 +83,7 @@ class Bidirectional(LayerRule):
         wrapper, shapes = tracer.call.layer, output_shapes(tracer.call)
         rule = rule_for(wrapper.forward_layer)
         mode = wrapper.merge_mode
-        masks, others = _beside(tracer, inputs)
-        for mask in masks:
-            tracer.freeze(mask, "is a mask")
+        others = _states(tracer, inputs)
         if others or len(shapes) != 1 or not isinstance(rule, Recurrent) or mode is None:
             return tracer.opaque(inputs, "returns its states or both directions")
         if not _are_twins(wrapper.forward_layer, wrapper.backward_layer):
