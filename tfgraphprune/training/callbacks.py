@@ -189,7 +189,8 @@ class GradualPruning(keras.callbacks.Callback):
 
     def _warn_of_missing_steps(self) -> None:
         """The training may end before the last channels go."""
-        epochs, steps = (self.params.get(name) for name in ("epochs", "steps"))
+        params = self.params or {}  # a loop of the user's may give none
+        epochs, steps = params.get("epochs"), params.get("steps")
         if epochs and steps and self._step() + epochs * steps < self._schedule.end_step:
             logging.warning(
                 "GradualPruning: the last channels go at step %d, but this training has %d steps: "
