@@ -28,9 +28,9 @@ READING = """\
 ## What the tables say
 
 - Half of ResNet-20, after 5 epochs, two seeds: cutting at once and learning from the dense network
-  loses 1.06 points on average, with averaged weights 1.12, after least squares 1.36, without that
-  teacher 1.76; with uniform widths in the place of SAC's plan 2.04, 2.15, 2.32 and 3.12. So the
-  plan is worth 0.9 to 1.5 points, and the teacher 0.6 to 1.1, in each of the pairs; averaging and
+  loses 1.06 points on average, with averaged weights 1.12, after least squares 1.16, without that
+  teacher 1.97; with uniform widths in the place of SAC's plan 2.04, 2.15, 2.32 and 3.12. So the
+  plan is worth 0.9 to 1.4 points, and the teacher 0.8 to 1.1, in each of the pairs; averaging and
   least squares before the training are worth nothing after a few epochs. Where there is no time to
   train, least squares give back most of what was lost (the last table but one).
 - *refill* chooses the channels by the single weights that survive tfmot's pruning, for as wide a
@@ -46,8 +46,7 @@ READING = """\
 - Random weights have not come far after as many epochs (9.54 and 10.67 below), nor after as much
   compute (6.16 and 7.28), with the dense network as teacher, which the paper does not have. Papers
   train for hundreds of epochs; these rows say what a few of them are worth.
-- More epochs close the gap, from 1.84 points after one to 0.50 after 20 (one seed; the point of
-  10 epochs is of another plan and in float32).
+- More epochs close the gap, from 1.84 points after one to 0.50 after 20 (one seed).
 - At 0.3 of the MACs, after 10 epochs, cutting at once by SAC's plan is 1.47 points above uniform
   widths, by a plan whose reward was 0.378 (one seed). The plan of the other rows there has one of
   0.342: with averaged weights it is 1.10 above uniform widths, after least squares 0.39; random
@@ -72,13 +71,12 @@ def write(rows: Rows, folder: Path) -> str:
         "Compute: forward and backward passes in epochs of the dense network, teachers left out.",
         "Images are JPEG copies; batch 128, SGD, crops and flips; x86 CPUs with 2 cores. In",
         "mixed_bfloat16, but for MobileNets, ShuffleNets, *gradual* and *refill* (tfmot's",
-        "wrappers know no other), and, of ResNet-20 after 10 epochs, the dense network and that at",
-        "50%, which were trained in float32. Seconds are those of one core, with another cell",
-        "beside it, and tests now and then; none where the run was halted in between. SAC's",
-        "plans are in `plans/` (rewards 0.682 and 0.679 at 50%, 0.342 at 30%); † marks rows with a",
-        "plan of an earlier version, which is lost: of rewards 0.690 (50%, 5 epochs), 0.665 (50%,",
-        "10 epochs) and 0.378 (30%). *refill* broke ties by index in rows of seed 0, and by the",
-        "plan now. The dense weights are public ones, trained on: cifar10.md.",
+        "wrappers know no other). Seconds are those of one core, with another cell beside it, and",
+        "tests now and then; none where the run was halted in between. SAC's plans are in `plans/`",
+        "(rewards 0.682 and 0.679 at 50%, 0.342 at 30%); † marks rows with a plan of an earlier",
+        "version, which is lost: of rewards 0.690 (50%) and 0.378 (30%). *refill* broke ties by",
+        "index in rows of seed 0, and by the plan now. The dense weights are public ones, trained",
+        "on: cifar10.md.",
         "",
     ]
     lines += _table(
