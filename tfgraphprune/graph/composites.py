@@ -28,8 +28,7 @@ def is_composite(call: Call) -> bool:
     layer = call.layer
     if is_op(layer) or is_known(layer) or call.dialect.own_weights(layer):
         return False
-    own_kind = type(layer).__module__.split(".")[0] in ("tf_keras", "keras")
-    return not own_kind or type(layer).__name__ == "Lambda"
+    return not is_of_keras(type(layer)) or type(layer).__name__ == "Lambda"
 
 
 def opened(call: Call, shapes: Sequence[Shape]) -> Program:
@@ -50,7 +49,7 @@ def opened(call: Call, shapes: Sequence[Shape]) -> Program:
             if not is_of_keras(type(layer)) and _sees_masks(layer):
                 raise ValueError("is given a mask")
     program = _traced(call, shapes, {})
-    if any(is_op(inner.layer) and reads_variable(inner) for inner in program.calls):
+    if any(map(reads_variable, program.calls)):
         raise ValueError("computes with a weight outside of the layer that it is of")
     accepts = inspect.signature(call.layer.call).parameters
     if "training" in accepts:
@@ -68,7 +67,9 @@ def _sees_masks(layer: Any) -> bool:
 
 
 def reads_variable(call: Call) -> bool:
-    """Whether a variable is among the arguments of a call."""
+    """Whether a call is of an op that has a variable among its arguments."""
+    if not is_op(call.layer):
+        return False
     kinds = {type(leaf) for leaf in tf.nest.flatten((call.args, call.kwargs))}
     return any("Variable" in base.__name__ for kind in kinds for base in kind.__mro__)
 

@@ -15,7 +15,7 @@ from tfgraphprune.graph.constraints import settle
 from tfgraphprune.graph.labels import Labels, per_channel
 from tfgraphprune.graph.reader import Call, Program, is_tensor, output_shapes, program_at
 from tfgraphprune.graph.rules import is_known, rule_for
-from tfgraphprune.graph.rules.base import LayerRule, is_op, product
+from tfgraphprune.graph.rules.base import LayerRule, product
 from tfgraphprune.graph.shuffles import fused
 from tfgraphprune.graph.trace import Trace
 from tfgraphprune.graph.tracer import CallTracer
@@ -38,7 +38,7 @@ def trace_model(model: Any) -> tuple[Trace, Program, list[Call]]:
     outputs = program.interpret(starts, tracing.visit)
     # Of several reasons the first one counts, and this is the one that can't be helped.
     trace.frozen[:0] = [(np.unique(labels.ids), "output of the model") for labels in outputs]
-    readers = [call for call in tracing.found if is_op(call.layer) and reads_variable(call)]
+    readers = [call for call in tracing.found if reads_variable(call)]
     _freeze_read(trace, readers)
     alien = [call.key for call in readers]
     if alien and not trace.weights:
@@ -66,7 +66,7 @@ def _freeze_read(trace: Trace, readers: Sequence[Call]) -> None:
 
 def _unfollowed(call: Call, rule: LayerRule) -> str:
     """Why a call that its rule knows can't be followed all the same, or an empty string."""
-    if is_op(call.layer) and reads_variable(call):
+    if reads_variable(call):
         return "computes with a variable"
     for value in (*call.args, *call.kwargs.values()):
         leaves = tf.nest.flatten(value)

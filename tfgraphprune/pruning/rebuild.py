@@ -116,7 +116,7 @@ class Rebuild:
                 lambda leaf: values.get(id(leaf), leaf),
                 rule.arguments(call, inputs, outputs, self._kept),
             )
-        if is_op(call.layer) and reads_variable(call):  # of a layer that was made before
+        if reads_variable(call):  # of a layer that was made before
             args, kwargs = tf.nest.map_structure(
                 lambda leaf: self._variables.get(id(leaf), leaf), (args, kwargs)
             )

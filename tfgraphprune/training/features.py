@@ -14,6 +14,7 @@ from tfgraphprune.errors import UserError
 from tfgraphprune.graph.layer_graph import LayerGraph, LayerNode
 from tfgraphprune.graph.rules import is_op
 from tfgraphprune.pruning.plan import PruningPlan
+from tfgraphprune.pruning.tasks import adds_losses
 from tfgraphprune.training.teaching import mean
 
 _EPSILON = 1e-7
@@ -139,7 +140,7 @@ def _with_features(model: Any, pairs: Sequence[FeaturePair], sizes: Sequence[int
     if not _is_functional(model):
         raise UserError(f"feature_weight needs functional models, but {model.name!r} is none.")
     layers = {layer.name: layer for layer in model.layers}
-    if any(type(layer).__name__ == "AddLoss" for layer in layers.values()):
+    if adds_losses(model):
         raise UserError(
             f"feature_weight can't be used with {model.name!r}, which has losses of its own by "
             "add_loss: set it to 0."

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfgraphprune.errors import UserError
+from tfgraphprune.graph.kinds import is_of_keras
 from tfgraphprune.graph.layer_graph import LayerGraph
 from tfgraphprune.keras3 import is_keras3_model, twin
 from tfgraphprune.legacy_keras import serves_tf_keras
@@ -63,9 +64,8 @@ def unmasked(graph: LayerGraph) -> dict[str, str]:
 def _is_masked(graph: LayerGraph, axis: Any) -> bool:
     layer = graph.layer(axis.path)
     name = type(layer).__name__
-    own = type(layer).__module__.split(".")[0] in ("keras", "tf_keras")
     weight = graph.variable(axis).name.split("/")[-1].split(":")[0]
-    return own and weight in MASKED.get(name, ())
+    return is_of_keras(type(layer)) and weight in MASKED.get(name, ())
 
 
 def _shrink(case: RecoveryCase) -> tuple[Any, list[Row]]:
